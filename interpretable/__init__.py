@@ -1,0 +1,1 @@
+"""Ante-hoc interpretable image classifiers on PyTorch Lightning."""

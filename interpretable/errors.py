@@ -1,0 +1,21 @@
+"""Errors that say what was expected, what was found and what to do; a terminal user sees the message alone."""
+
+
+class InterpretableError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class DataError(InterpretableError, ValueError):
+    """A data set, an annotation file or an image is not what its reader needs."""
+
+
+class ModelError(InterpretableError, ValueError):
+    """A network cannot be built, cut or loaded as asked."""
+
+
+class ConfigurationError(InterpretableError, ValueError):
+    """Arguments that are each valid contradict one another."""
+
+
+class RunError(InterpretableError, RuntimeError):
+    """A run folder is incomplete, or training cannot go on."""
