@@ -42,7 +42,7 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     """Sum of x over ranks, the same on each, differentiable: gradients are summed over ranks too."""
     if world_size() == 1:
         return x
-    summed: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverRanks.apply(x)
     return summed
 
 

@@ -1,0 +1,77 @@
+"""Part templates, one per cell of a feature map, that fall off with the L1 distance (Zhang et al. 2018, §3)."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Position = Literal["argmax", "centroid"]
+
+
+def part_templates(
+    h: int, w: int, beta: float = 4.0, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+) -> Float[Tensor, "cells {h} {w}"]:
+    """Unit templates max(1 − β(|i−a|/h + |j−b|/w), −1), one per peak (a, b) in row-major order.
+
+    The paper's positive templates T_μ divided by τ; for h = w its β‖[i, j] − μ‖₁/n.
+
+    Args:
+        h: Height of the feature map in cells.
+        w: Width of the feature map in cells.
+        beta: Slope β; at 4 a template is positive within a quarter of the map around its peak.
+        dtype: Type of the templates, torch's default where omitted.
+        device: Device of the templates, torch's default where omitted.
+
+    Returns:
+        (h·w, h, w), values in [−1, 1], 1 at the peak.
+    """
+    rows = torch.arange(h, dtype=dtype or torch.get_default_dtype(), device=device)
+    columns = torch.arange(w, dtype=rows.dtype, device=device)
+    vertical = (rows[:, None] - rows).abs() / h  # (a, i)
+    horizontal = (columns[:, None] - columns).abs() / w  # (b, j)
+    distance = vertical[:, None, :, None] + horizontal[None, :, None, :]  # (a, b, i, j)
+    return (1 - beta * distance).clamp(min=-1).reshape(h * w, h, w)
+
+
+def peak(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filter"]:
+    """Row-major index of each map's maximum, μ̂; the lowest index where several cells share it, 0 on a map of zeros."""
+    return x.flatten(2).argmax(-1)
+
+
+def centroid(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filter"]:
+    """Row-major index of each map's activation centroid, rounded to a cell; 0 on a map of zeros.
+
+    What the authors' code takes for μ̂ in place of the paper's maximum. Maps are non-negative.
+    """
+    h, w = x.shape[-2:]
+    total = x.sum((-2, -1)).clamp(min=torch.finfo(x.dtype).tiny)
+    row = (x.sum(-1) * torch.arange(h, dtype=x.dtype, device=x.device)).sum(-1) / total
+    column = (x.sum(-2) * torch.arange(w, dtype=x.dtype, device=x.device)).sum(-1) / total
+    return (row + 0.5).long().clamp(max=h - 1) * w + (column + 0.5).long().clamp(max=w - 1)
+
+
+_POSITIONS = {"argmax": peak, "centroid": centroid}
+
+
+@torch.no_grad()
+def template_mask(
+    x: Float[Tensor, "batch filter h w"], beta: float = 4.0, position: Position = "argmax"
+) -> Float[Tensor, "batch filter h w"]:
+    """The unit template at each map's own position μ̂, clipped at 0; no gradient flows through it.
+
+    Args:
+        x: Feature maps after the ReLU.
+        beta: Slope β of the template.
+        position: ``"argmax"`` (the paper) or ``"centroid"`` (the authors' code).
+
+    Returns:
+        (B, C, h, w) in [0, 1], 1 at μ̂ and 0 beyond an L1 distance of 1/β of the map.
+    """
+    h, w = x.shape[-2:]
+    index = _POSITIONS[position](x)
+    # Both terms are formed per axis and only their sum is as large as the map.
+    vertical = (torch.arange(h, device=x.device) - (index // w)[..., None]).abs() / h  # (B, C, h)
+    horizontal = (torch.arange(w, device=x.device) - (index % w)[..., None]).abs() / w  # (B, C, w)
+    mask = 1 - beta * (vertical[..., :, None] + horizontal[..., None, :])
+    return mask.clamp_(min=0).to(x.dtype)
