@@ -1,0 +1,230 @@
+"""The LightningModule: a network with part filters, its task loss and its part-template losses."""
+
+import math
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from interpretable.data.samples import Batch
+from interpretable.errors import ConfigurationError
+from interpretable.losses import Objective, PartTemplateLoss
+from interpretable.metrics import LocationInstability
+from interpretable.models import InterpretableCNN
+from interpretable.optimizers import Schedule, build_optimizer, rate_factor
+from interpretable.tasks import (
+    Task,
+    memberships,
+    num_outputs,
+    per_class_accuracy,
+    probabilities,
+    scores,
+    task_loss,
+    task_metrics,
+)
+from interpretable.templates import Position, peak
+
+Stage = Literal["train", "val", "test"]
+
+
+class InterpretableClassifier(pl.LightningModule):
+    """An image classifier whose top filters are trained to stand for one object part each.
+
+    Every argument is a plain value, so that configuration files, sweeps and checkpoints hold the same thing. The
+    plain twin of a network has the same arguments with ``mask=False`` and ``filter_weight=0``.
+
+    Args:
+        num_classes: Number of classes of the data; 2 for ``task="binary"`` (background, category).
+        backbone: A key of `interpretable.models.BACKBONES`.
+        task: ``"multiclass"`` (softmax), ``"binary"`` (one category against background) or ``"multilabel"``
+            (one decision per class; integer labels are taken as one of many).
+        part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
+        mask: Multiply each map by the template at its peak, in training and after.
+        filter_weight: Weight of the part-template loss, summed over part layers.
+        objective: Objective of `interpretable.losses.PartTemplateLoss`.
+        temperature: Temperature of the part-template fitness.
+        beta: Slope β of the templates.
+        position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
+        weights: Initial weights of the backbone: none, a name of torchvision's, or a local state-dict file.
+        cut: Name of the layer whose output becomes the first part layer, the backbone's own choice where omitted.
+        optimizer: Name of a class of `torch.optim`.
+        lr: Learning rate.
+        trunk_lr: Factor of the learning rate below the part layers, less than 1 for fine-tuning.
+        weight_decay: Weight decay of weight matrices and kernels; biases and norms have none.
+        optimizer_options: Further arguments of the optimizer, such as ``{momentum: 0.9}``.
+        schedule: ``"cosine"`` to zero over the whole run, or ``"constant"``.
+        warmup: Share of the run in which the learning rate rises linearly from zero.
+
+    Raises:
+        ConfigurationError: Arguments that contradict one another or the data.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "small",
+        task: Task = "multiclass",
+        part_layers: int = 2,
+        mask: bool = True,
+        filter_weight: float = 0.1,
+        objective: Objective = "mutual_information",
+        temperature: float = 0.2,
+        beta: float = 4.0,
+        position: Position = "argmax",
+        weights: str | None = None,
+        cut: str | None = None,
+        optimizer: str = "AdamW",
+        lr: float = 1e-3,
+        trunk_lr: float = 1.0,
+        weight_decay: float = 0.05,
+        optimizer_options: dict[str, Any] | None = None,
+        schedule: Schedule = "cosine",
+        warmup: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if task == "binary" and num_classes != 2:
+            raise ConfigurationError(
+                f"task=binary tells one category from background and needs num_classes=2, got {num_classes}; "
+                "choose the two with data.classes, or use task=multiclass."
+            )
+        self.save_hyperparameters()
+        outputs = num_outputs(task, num_classes)
+        self.net = InterpretableCNN(
+            backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
+        )
+        self.part_losses = nn.ModuleList(
+            PartTemplateLoss(self.net.num_filters, objective, temperature, beta, num_classes=outputs)
+            for _ in range(part_layers)
+        )
+        self.val_metrics = task_metrics(task, num_classes)
+        self.test_metrics = task_metrics(task, num_classes)
+        self.class_accuracy = per_class_accuracy(task, num_classes)
+        self.location_instability = LocationInstability(num_classes)
+
+    def setup(self, stage: str) -> None:
+        """Compares the network's classes with the data's before the first batch."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        found = getattr(datamodule, "num_classes", self.hparams["num_classes"])
+        if found != self.hparams["num_classes"]:
+            raise ConfigurationError(
+                f"The model has num_classes={self.hparams['num_classes']} but the data has {found} classes: set "
+                f"model.num_classes to {found}, or choose classes with data.classes."
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, outputs) logits of images (B, 3, H, W)."""
+        logits: Tensor = self.net(images)
+        return logits
+
+    def _step(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """The total loss, the logits and the raw maps of the part layers; logs every term of the loss."""
+        maps = self.net.forward_features(batch["image"])
+        logits = self.net.forward_head(maps[-1])
+        cost = task_loss(self.hparams["task"], logits, batch["label"])
+        labels = memberships(self.hparams["task"], batch["label"], logits.shape[1])
+        weight = self.hparams["filter_weight"]
+        logged = {"task_loss": cost.detach()}
+        total = cost
+        for number, (part_loss, maps_of_layer) in enumerate(zip(self.part_losses, maps, strict=False), start=1):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
+                terms = part_loss.terms(maps_of_layer, labels)
+            if weight != 0:
+                total = total + weight * terms.loss
+            templates = maps_of_layer[0, 0].numel() + 1
+            layer = f"layer{number}"
+            logged |= {
+                f"filter_loss/{layer}": terms.loss.detach(),
+                f"mutual_information/{layer}": terms.mutual_information.mean(),
+                f"mutual_information_bound/{layer}": math.log(min(templates, len(logits) * self.trainer.world_size)),
+                f"effective_images/{layer}": terms.effective_images.nanmean(),
+                f"dead_filters/{layer}": terms.dead.mean(),
+            }
+        logged["loss"] = total.detach()
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in logged.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(logits),
+            sync_dist=True,
+        )
+        return total, logits, maps
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        loss, logits, _ = self._step(batch, "train")
+        decisions, target = scores(self.hparams["task"], logits, batch["label"])["accuracy"]
+        accuracy = (decisions == target).float().mean()
+        self.log("train/accuracy", accuracy, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(logits))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Scores one batch."""
+        _, logits, _ = self._step(batch, "val")
+        self._score("val", self.val_metrics, logits, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, tuple[Tensor, ...]]:
+        """Scores one batch and hands its raw maps, bottom to top, to callbacks."""
+        _, logits, maps = self._step(batch, "test")
+        self._score("test", self.test_metrics, logits, batch)
+        self.class_accuracy.update(*scores(self.hparams["task"], logits, batch["label"])["accuracy"])
+        if batch["landmarks"].shape[1] and batch["label"].ndim == 1:
+            self.location_instability.update(
+                maps[-1].float().amax((-2, -1)),
+                self.peak_positions(maps)[-1],
+                batch["landmarks"],
+                batch["label"],
+                (batch["image"].shape[-2], batch["image"].shape[-1]),
+            )
+        return {"maps": maps}
+
+    def on_test_epoch_end(self) -> None:
+        """Logs what is computed over the whole split."""
+        names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
+        names = names or [str(label) for label in range(self.hparams["num_classes"])]
+        accuracies = self.class_accuracy.compute()
+        self.class_accuracy.reset()
+        self.log_dict({f"test/accuracy/{name}": value for name, value in zip(names, accuracies, strict=True)})
+        if self.location_instability.update_called:
+            result = self.location_instability.compute()
+            self.location_instability.reset()
+            self.log_dict({f"test/location_instability/{name}": value for name, value in result._asdict().items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Class probabilities with the index of each image in the data set."""
+        return {"index": batch["index"], "probabilities": probabilities(self.hparams["task"], self(batch["image"]))}
+
+    def peak_positions(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Image positions (B, C, 2), x and y in pixels, of the centre of the strongest unit's receptive field."""
+        return tuple(
+            torch.stack(
+                [
+                    field.offset + field.stride * (index % layer.shape[-1]),
+                    field.offset + field.stride * (index // layer.shape[-1]),
+                ],
+                -1,
+            )
+            for layer, field in zip(maps, self.net.receptive_fields, strict=True)
+            for index in (peak(layer),)
+        )
+
+    def _score(self, stage: Stage, metrics: Any, logits: Tensor, batch: Batch) -> None:
+        for name, (predictions, target) in scores(self.hparams["task"], logits, batch["label"]).items():
+            metrics[name].update(predictions, target)
+            self.log(f"{stage}/{name}", metrics[name], prog_bar=name == "accuracy")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and the schedule of its rate in steps."""
+        options = self.hparams
+        optimizer = build_optimizer(
+            options["optimizer"],
+            self.net,
+            lr=options["lr"],
+            trunk_lr=options["trunk_lr"],
+            weight_decay=options["weight_decay"],
+            options=options["optimizer_options"] or {},
+        )
+        factor = rate_factor(options["schedule"], options["warmup"], int(self.trainer.estimated_stepping_batches))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

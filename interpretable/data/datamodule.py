@@ -1,0 +1,180 @@
+"""Loaders of any data set that yields samples, for Lightning."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from interpretable.data.catalogue import build_dataset, check_arguments
+from interpretable.data.samples import PartsDataset, Sample
+from interpretable.data.sampling import EpochSampler, TransformedImages
+from interpretable.data.splits import Split
+from interpretable.data.transforms import TrainingTransform, standardise
+from interpretable.errors import ConfigurationError, DataError
+
+
+class PartsDataModule(pl.LightningDataModule):
+    """Training, validation and test images of a data set by name, with their parts.
+
+    Training images are augmented, mirrored, resized and normalised; the others resized and normalised. Their order and
+    augmentation depend on (seed, epoch) only: not on workers, ranks or a resume. ``predict`` sees the test images.
+    Attributes are there before ``fit``; reading one opens the splits it needs.
+
+    Args:
+        dataset: Creatures, PartAnnotatedFolder, CUB200, or a class of ``torchvision.datasets``.
+        root: folder of the data set, with ~ and $VARIABLES; None for sets that are drawn.
+        options: further arguments of the data set.
+        classes: names that select the images and order the labels; None for all.
+        image_size: side, or (height, width), in pixels; the aspect is not kept.
+        batch_size: images a step and rank, at least 2.
+        num_workers: processes that load, 0 for none.
+        validation: share of the training images, used only where the set has no validation split.
+        balanced: whether training draws every class equally often in expectation.
+        mirror: probability that a training image is mirrored; parts named left and right are swapped.
+        augmentation: transforms v2 applied to training images before that.
+        seed: of order and augmentation; None for that of ``seed_everything``, else 0.
+
+    Raises:
+        ConfigurationError: for arguments that cannot be meant.
+        DataError: when a split is first used, where the data are not as expected.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "Creatures",
+        root: str | None = None,
+        options: dict[str, Any] | None = None,
+        classes: list[str] | None = None,
+        image_size: int | tuple[int, int] = 64,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        validation: float = 0.1,
+        balanced: bool = False,
+        mirror: float = 0.5,
+        augmentation: list[torch.nn.Module] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_arguments(dataset, root, classes, options or {})
+        _check_numbers(batch_size, validation, mirror, augmentation or ())
+        self.dataset = dataset
+        self.root = root
+        self.options = dict(options or {})
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = (height, width)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.validation = validation
+        self.balanced = balanced
+        self.mirror = mirror
+        self.augmentation = list(augmentation or ())
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self._chosen_classes = classes
+
+    @cached_property
+    def train_dataset(self) -> TransformedImages:
+        """Training images, augmented; indexed by draws or, for those of epoch 0, by numbers."""
+        data = self._build("train")
+        transform = TrainingTransform(self.augmentation, self.mirror, data.parts, self.image_size)
+        return TransformedImages(data, transform, self.seed)
+
+    @cached_property
+    def validation_dataset(self) -> TransformedImages:
+        """Validation images, not augmented."""
+        return TransformedImages(self._build("validation"), partial(standardise, size=self.image_size))
+
+    @cached_property
+    def test_dataset(self) -> TransformedImages:
+        """Test images, not augmented; a DataError where the data set has none."""
+        return TransformedImages(self._build("test"), partial(standardise, size=self.image_size))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, in order."""
+        return self.train_dataset.classes
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts, in order; empty for sets without part annotations."""
+        return self.train_dataset.parts
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest that changes when images, labels or annotations of any split do."""
+        digest = hashlib.sha256((self.train_dataset.fingerprint() + self.validation_dataset.fingerprint()).encode())
+        try:
+            digest.update(self.test_dataset.fingerprint().encode())
+        except DataError:
+            digest.update(b"no test images")
+        return digest.hexdigest()
+
+    def prepare_data(self) -> None:
+        """Download where the options say so, in one process a node."""
+        if self.options.get("download"):
+            self._build("train")
+            with suppress(DataError):  # a set without test images is told when they are asked for
+                self._build("test")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the splits that the stage needs, once; fit and validate do without test images."""
+        if stage in ("fit", "validate", None):
+            _ = self.train_dataset, self.validation_dataset
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Augmented images in the order of (seed, epoch); without the last incomplete batch, if there is a full one."""
+        sampler = EpochSampler(self.train_dataset, self.seed, self.balanced)
+        return self._loader(self.train_dataset, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation images in order."""
+        return self._loader(self.validation_dataset)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test images in order."""
+        return self._loader(self.test_dataset)
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """Test images in order."""
+        return self._loader(self.test_dataset)
+
+    def _build(self, split: Split) -> PartsDataset:
+        return build_dataset(
+            self.dataset, split, self.root, self._chosen_classes, self.validation, self.image_size, self.options
+        )
+
+    def _loader(self, data: TransformedImages, **arguments: Any) -> DataLoader[Sample]:
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **arguments,
+        )
+
+
+def _check_numbers(batch_size: int, validation: float, mirror: float, augmentation: Sequence[torch.nn.Module]) -> None:
+    if batch_size < 2:
+        raise ConfigurationError(
+            f"batch_size was expected to be at least 2, found {batch_size}: one image has no contrast"
+        )
+    if not 0 < validation < 1:
+        raise ConfigurationError(f"validation was expected to be a share between 0 and 1, found {validation}; try 0.1")
+    if not 0 <= mirror <= 1:
+        raise ConfigurationError(f"mirror was expected to be a probability, found {mirror}; try 0.5")
+    if any(isinstance(transform, v2.RandomHorizontalFlip) for transform in augmentation):
+        raise ConfigurationError(
+            "augmentation has RandomHorizontalFlip, which would leave left parts on the right; remove it and set mirror"
+        )

@@ -1,0 +1,200 @@
+"""A backbone with part filters between its trunk and its head (Zhang et al. 2018)."""
+
+import difflib
+from itertools import pairwise
+from typing import Self, cast
+
+from torch import Tensor, nn
+
+from interpretable.errors import ModelError
+from interpretable.models.backbones import BACKBONES
+from interpretable.models.chain import check_chain, links, split
+from interpretable.models.map_size import SMALLEST_MAP, describe_map, map_shape, smallest_input
+from interpretable.models.part_filters import PartFilters
+from interpretable.models.weights import build
+from interpretable.receptive_field import ReceptiveField, theoretical_receptive_field
+from interpretable.templates import Position
+
+
+class InterpretableCNN(nn.Module):
+    """An image classifier whose top convolutional filters are part filters: trunk ─► part layers ─► head.
+
+    The map at the cut becomes the first part layer and each further one is a new 3×3 convolution above it, as in the
+    paper; the layer above sees masked maps. The plain twin (``mask=False``) has the same parameters, by name, shape and
+    initial values under the same seed. ``part_layers=0`` is the untouched backbone.
+
+    Images are (B, 3, H, W) float of any size whose map at the cut is at least 7×7, square or not; one-channel images
+    are repeated to the channels of the backbone. Parameters are named ``trunk.*``, ``part_filters.*`` and ``head.*``.
+
+    Args:
+        backbone: A key of `BACKBONES`.
+        num_classes: Outputs of the head.
+        part_layers: Layers of part filters.
+        mask: Mask the maps of the part layers by the template at their peak.
+        weights: Initial weights of the backbone: none, a name of torchvision's, or the path of a state-dict file.
+        cut: Dotted name of the layer whose output becomes the first part layer, `BACKBONES`' choice where omitted.
+        beta: Slope β of the templates.
+        position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+
+    Raises:
+        ModelError: The backbone or the cut has no such name, or the weights are not the backbone's.
+    """
+
+    trunk: nn.Sequential
+    part_filters: nn.ModuleList
+    head: nn.Sequential
+    num_filters: int
+    """Channels C of the part layers, or of the map at the cut where there is none."""
+    smallest_input: int
+    """Side in pixels of the smallest image whose map at the cut is 7×7."""
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        part_layers: int = 2,
+        mask: bool = True,
+        weights: str | None = None,
+        cut: str | None = None,
+        beta: float = 4.0,
+        position: Position = "argmax",
+    ) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            closest = difflib.get_close_matches(backbone, BACKBONES, n=3, cutoff=0.0)
+            raise ModelError(
+                f"The backbone must be a key of BACKBONES, got {backbone!r}; the closest are {', '.join(closest)}, and "
+                "InterpretableCNN.from_module takes any other network."
+            )
+        published = BACKBONES[backbone]
+        chain = published.links(build(backbone, num_classes, weights))
+        self.trunk, self.head = split(chain, cut or published.cut)
+        self._in_channels = 3
+        if cut is None:
+            self.num_filters, self.smallest_input = published.channels, published.smallest_input
+            self._field: ReceptiveField | None = published.receptive_field
+        else:
+            self._measure()
+        self._insert(part_layers, mask, beta, position)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        cut: str,
+        example: Tensor,
+        part_layers: int = 2,
+        mask: bool = True,
+        beta: float = 4.0,
+        position: Position = "argmax",
+    ) -> Self:
+        """Inserts part filters into a network whose forward calls its children one after the other.
+
+        The result holds the network's own layers, not copies. An implicit flatten before the first linear layer is
+        allowed for; on the example, in eval mode, trunk and head must give the network's own output.
+
+        Args:
+            module: Maps images to logits (B, K); a net of timm's, or any other.
+            cut: Dotted name of the layer whose output becomes the first part layer; `nn.Sequential`s along the way
+                are split.
+            example: Images (B, C, H, W) that the network takes, on its device.
+            part_layers: Layers of part filters.
+            mask: Mask the maps of the part layers by the template at their peak.
+            beta: Slope β of the templates.
+            position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+
+        Raises:
+            ModelError: There is no such layer, its output is no map, or the network is no chain of its children.
+        """
+        network = cls.__new__(cls)
+        nn.Module.__init__(network)
+        network.trunk, network.head = split(links(module), cut)
+        network._in_channels = example.shape[1]
+        check_chain(module, network.trunk, network.head, example)
+        network._measure()
+        network._insert(part_layers, mask, beta, position)
+        network.part_filters.to(example)
+        return network
+
+    def _measure(self) -> None:
+        self.smallest_input = smallest_input(self.trunk, self._in_channels)
+        self.num_filters = map_shape(self.trunk, self._in_channels, self.smallest_input, self.smallest_input)[0]
+        self._field = None
+
+    def _insert(self, part_layers: int, mask: bool, beta: float, position: Position) -> None:
+        if part_layers < 0:
+            raise ModelError(f"The number of part layers must be 0 or more, got {part_layers}.")
+        self.part_filters = nn.ModuleList(
+            PartFilters(self.num_filters, layer > 0, mask, beta, position) for layer in range(part_layers)
+        )
+        first = next(layer for layer in self.head.modules() if next(layer.children(), None) is None)
+        # An activation in place would write into the raw maps, which the caller still holds.
+        self._head_writes_its_input: bool = getattr(first, "inplace", False)
+
+    @property
+    def receptive_fields(self) -> tuple[ReceptiveField, ...]:
+        """Theoretical field of each map that `forward_features` returns.
+
+        Published for the backbones' own cuts and measured, on first use, for others.
+
+        Raises:
+            ModelError: The trunk has layers whose field cannot be measured.
+        """
+        if self._field is None:
+            self._field = theoretical_receptive_field(self.trunk, self._in_channels)
+        first = self._field
+        # A 3×3 convolution of stride 1 adds one unit on either side.
+        return tuple(
+            first._replace(size=first.size + 2 * first.stride * layer)
+            for layer in range(max(1, len(self.part_filters)))
+        )
+
+    def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Raw maps (B, C, h, w) of the part layers, bottom to top, after the ReLU and before the mask.
+
+        Without part layers, the backbone's map at the cut alone.
+
+        Args:
+            x: Images (B, 3, H, W), or (B, 1, H, W).
+
+        Raises:
+            ModelError: The images are of another shape, or so small that the map at the cut is below 7×7.
+        """
+        self._check(x)
+        z = self.trunk(x.expand(-1, self._in_channels, -1, -1))
+        layers = self._layers
+        if not layers:
+            return (z,)
+        maps = [layers[0](z)]
+        for below, layer in pairwise(layers):
+            maps.append(layer(below.mask(maps[-1])))
+        return tuple(maps)
+
+    def forward_head(self, z: Tensor) -> Tensor:
+        """Logits (B, num_classes) of the top raw map (B, C, h, w), which is masked first."""
+        layers = self._layers
+        if layers:
+            z = layers[-1].mask(z)
+        logits: Tensor = self.head(z.clone() if self._head_writes_its_input else z)
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes) of images (B, 3, H, W) or (B, 1, H, W)."""
+        return self.forward_head(self.forward_features(x)[-1])
+
+    @property
+    def _layers(self) -> list[PartFilters]:
+        return cast(list[PartFilters], list(self.part_filters))
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] not in (1, self._in_channels):
+            raise ModelError(
+                f"Images must be a batch (B, {self._in_channels}, H, W), or of one channel, got shape {tuple(x.shape)}."
+            )
+        height, width = x.shape[-2:]
+        if len(self.part_filters) and min(height, width) < self.smallest_input:
+            raise ModelError(
+                f"The map at the cut must be at least {SMALLEST_MAP}×{SMALLEST_MAP}, got "
+                f"{describe_map(self.trunk, self._in_channels, height, width)} from images of {height}×{width} px; use "
+                f"images of at least {self.smallest_input} px on both sides, or cut the network earlier."
+            )

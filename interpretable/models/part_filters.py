@@ -1,0 +1,54 @@
+"""The layer of part filters: each channel is to fire on one object part, in one place of the map."""
+
+import torch
+from torch import Tensor, nn
+
+from interpretable.templates import Position, template_mask
+
+
+class PartFilters(nn.Module):
+    """One layer of an interpretable network (Zhang et al. 2018, §3): raw maps, and the mask that keeps their peaks.
+
+    The first layer takes the backbone's own maps as filters; each further one is a new 3×3 convolution with as many
+    filters, He-initialised. The ReLU makes maps non-negative, which the templates need, whatever the backbone's last
+    activation is; on maps that are so already it changes nothing.
+
+    Args:
+        channels: Filters C.
+        convolution: Compute the maps by a 3×3 convolution of padding 1 from the layer below.
+        mask: Mask the maps; without it the layer is that of the plain twin, with the same parameters.
+        beta: Slope β of the templates.
+        position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        convolution: bool = False,
+        mask: bool = True,
+        beta: float = 4.0,
+        position: Position = "argmax",
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if convolution else None
+        if self.conv is not None and self.conv.bias is not None:
+            nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+            nn.init.zeros_(self.conv.bias)
+        self.masked = mask
+        self.beta = beta
+        self.position: Position = position
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw maps (B, C, h, w), non-negative and unmasked, from the maps (B, C, h, w) of the layer below."""
+        return torch.relu(x if self.conv is None else self.conv(x))
+
+    def mask(self, z: Tensor) -> Tensor:
+        """Raw maps (B, C, h, w) times the unit template at each map's own peak, as the layer above sees them.
+
+        The gradient flows through the maps alone, none through the mask. A layer without mask returns z itself.
+        """
+        return z * template_mask(z, self.beta, self.position) if self.masked else z
+
+    def extra_repr(self) -> str:
+        """What the layer's children do not show."""
+        return f"mask={self.masked}, beta={self.beta}, position={self.position!r}"

@@ -1,0 +1,81 @@
+"""Run folders: where a run writes, which one is the newest, and how a finished one is opened again."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from interpretable.errors import RunError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from interpretable.classifier import InterpretableClassifier
+    from interpretable.data import PartsDataModule
+
+LATEST = "latest"
+
+
+def run_dir(trainer: "pl.Trainer") -> Path:
+    """The run's own folder, the parent of its checkpoints, for every kind of logger; to be used on rank 0 alone."""
+    # As ModelCheckpoint does it: `trainer.log_dir` is shared by all runs under W&B's logger.
+    logger = trainer.loggers[0] if trainer.loggers else None
+    if logger is None or logger.save_dir is None:
+        return Path(trainer.default_root_dir)
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(logger.save_dir) / str(logger.name) / version
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name and renames it, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def link_latest(folder: Path, root: Path) -> None:
+    """Points ``root/latest`` at a run folder."""
+    temporary = root / f".{LATEST}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(folder, root), target_is_directory=True)
+    temporary.replace(root / LATEST)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its best network in evaluation mode, its data, its configuration and its folder."""
+
+    model: "InterpretableClassifier"
+    datamodule: "PartsDataModule"
+    config: dict[str, Any]
+    folder: Path
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run folder, such as ``runs/latest``; nothing is unpickled.
+
+    Raises:
+        RunError: The folder is missing, or lacks its configuration or checkpoint.
+    """
+    from jsonargparse import ArgumentParser
+
+    from interpretable.classifier import InterpretableClassifier
+    from interpretable.data import PartsDataModule
+
+    folder = Path(path).resolve()
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    for needed in (folder / "config.yaml", checkpoint):
+        if not needed.is_file():
+            raise RunError(
+                f"{path} is not the folder of a finished run: it has no {needed.relative_to(folder)}; give a folder "
+                "that `python train.py fit` wrote, such as runs/latest."
+            )
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(PartsDataModule, "data")
+    datamodule = parser.instantiate_classes(parser.parse_object({"data": config["data"]})).data
+    model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    return Run(model.eval(), datamodule, config, folder)

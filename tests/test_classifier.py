@@ -1,0 +1,145 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from interpretable import InterpretableClassifier
+from interpretable.errors import ConfigurationError
+from interpretable.losses import PartTemplateLoss
+from interpretable.metrics import LocationInstability
+from interpretable.templates import peak
+
+
+def samples(n=24, classes=3, parts=2, size=64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        {
+            "image": torch.randn(3, size, size, generator=generator),
+            "label": torch.tensor(i % classes),
+            "landmarks": torch.rand(parts, 2, generator=generator) * size,
+            "boxes": torch.full((parts, 4), torch.nan),
+            "index": i,
+        }
+        for i in range(n)
+    ]
+
+
+def trainer(**options):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator="cpu", enable_model_summary=False, **quiet, **options)
+
+
+@pytest.fixture
+def batch():
+    return next(iter(DataLoader(samples(), batch_size=12)))
+
+
+def classifier(**options):
+    torch.manual_seed(0)
+    return InterpretableClassifier(options.pop("num_classes", 3), **options)
+
+
+def logged_loss(module, batch):
+    """The training loss of a module outside of a trainer, with its terms by name."""
+    logged = {}
+    module.log_dict = lambda values, **_: logged.update(values)
+    module.log = lambda name, value, **_: logged.update({name: value})
+    module._trainer = type("Trainer", (), {"world_size": 1})()
+    return module.training_step(batch, 0), logged
+
+
+def test_the_plain_twin_starts_from_the_same_parameters():
+    interpretable, plain = classifier(), classifier(mask=False, filter_weight=0.0)
+    ours, theirs = interpretable.net.state_dict(), plain.net.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_loss_is_the_task_loss_plus_the_weighted_filter_losses_of_all_layers(batch):
+    module = classifier(filter_weight=0.7)
+    loss, logged = logged_loss(module, batch)
+    twin = classifier(filter_weight=0.7).train()
+    maps = twin.net.forward_features(batch["image"])
+    task = F.cross_entropy(twin.net.forward_head(maps[-1]), batch["label"])
+    filters = [PartTemplateLoss(maps[0].shape[1]).train()(layer) for layer in maps]
+    assert loss.item() == pytest.approx((task + 0.7 * sum(filters)).item(), rel=1e-5)
+    assert logged["train/task_loss"].item() == pytest.approx(task.item(), rel=1e-5)
+    for number, value in enumerate(filters, start=1):
+        assert logged[f"train/filter_loss/layer{number}"].item() == pytest.approx(value.item(), rel=1e-5)
+        assert logged[f"train/mutual_information/layer{number}"].item() == pytest.approx(-value.item(), rel=1e-5)
+        bound = logged[f"train/mutual_information_bound/layer{number}"]
+        assert bound == pytest.approx(torch.tensor(12.0).log().item())  # 12 images against 65 templates
+
+
+def test_weight_zero_leaves_the_gradient_of_the_task_alone_and_still_measures(batch):
+    module = classifier(filter_weight=0.0)
+    loss, logged = logged_loss(module, batch)
+    loss.backward()
+    twin = classifier(filter_weight=0.0).train()
+    F.cross_entropy(twin(batch["image"]), batch["label"]).backward()
+    for ours, theirs in zip(module.net.parameters(), twin.net.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    assert logged["train/mutual_information/layer2"] > 0
+
+
+@pytest.mark.parametrize(("task", "classes"), [("multiclass", 3), ("binary", 2), ("multilabel", 3)])
+@pytest.mark.parametrize("objective", ["mutual_information", "class_aware"])
+def test_every_task_trains_and_tests(task, classes, objective):
+    module = classifier(num_classes=classes, task=task, objective=objective, filter_weight=0.5)
+    loader = DataLoader(samples(classes=classes), batch_size=12)
+    before = [parameter.clone() for parameter in module.net.parameters()]
+    fit = trainer(max_epochs=1)
+    fit.fit(module, loader, loader)
+    assert any(not torch.equal(old, new) for old, new in zip(before, module.net.parameters(), strict=True))
+    (scores,) = fit.test(module, loader, verbose=False)
+    assert 0 <= scores["test/accuracy"] <= 1
+    assert {f"test/accuracy/{label}" for label in range(classes)} <= scores.keys()
+    (predicted, _) = fit.predict(module, loader)
+    assert predicted["index"].tolist() == list(range(12))
+    assert ((predicted["probabilities"] >= 0) & (predicted["probabilities"] <= 1)).all()
+
+
+def test_the_tested_numbers_are_those_of_the_functions_on_the_whole_split():
+    module = classifier(filter_weight=0.5).eval()
+    data = samples()
+    test = trainer()
+    (found,) = test.test(module, DataLoader(data, batch_size=7), verbose=False)
+    whole = next(iter(DataLoader(data, batch_size=len(data))))
+    with torch.no_grad():
+        maps = module.net.forward_features(whole["image"])
+        logits = module.net.forward_head(maps[-1])
+    right = logits.argmax(1) == whole["label"]
+    assert found["test/accuracy"] == pytest.approx(right.float().mean().item())
+    assert found["test/accuracy/1"] == pytest.approx(right[whole["label"] == 1].float().mean().item())
+    field = module.net.receptive_fields[-1]
+    cell = peak(maps[-1])
+    place = torch.stack([cell % 8, cell // 8], -1) * field.stride + field.offset
+    metric = LocationInstability(3)
+    metric.update(maps[-1].amax((-2, -1)), place, whole["landmarks"], whole["label"], (64, 64))
+    for name, value in metric.compute()._asdict().items():
+        assert found[f"test/location_instability/{name}"] == pytest.approx(value.item(), rel=1e-4)
+
+
+def test_binary_needs_two_classes():
+    with pytest.raises(ConfigurationError, match="needs num_classes=2, got 3; choose the two with data.classes"):
+        classifier(task="binary")
+
+
+def test_data_without_parts_has_no_location_instability():
+    test = trainer()
+    (found,) = test.test(classifier(), DataLoader(samples(parts=0), batch_size=12), verbose=False)
+    assert not [name for name in found if "instability" in name]
+
+
+def test_a_checkpoint_restores_weights_and_statistics_without_unpickling(tmp_path):
+    module = classifier(objective="class_aware", filter_weight=0.5)
+    fit = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    fit.fit(module, DataLoader(samples(), batch_size=12), DataLoader(samples(), batch_size=12))
+    fit.save_checkpoint(tmp_path / "kept.ckpt")
+    again = InterpretableClassifier.load_from_checkpoint(tmp_path / "kept.ckpt", weights_only=True)
+    assert dict(again.hparams) == dict(module.hparams)
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in again.state_dict().items())
+    assert (again.part_losses[1].running_peak > 0).any()

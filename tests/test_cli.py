@@ -1,0 +1,153 @@
+"""The command line, end to end on small drawn data."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from interpretable import load_run
+from interpretable.cli import main
+from interpretable.errors import RunError
+
+TINY = [
+    "--data.options={size: 48, image_size: 64}",
+    "--data.batch_size=16",
+    "--trainer.max_epochs=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory, repository):
+    """A run folder of the quickstart on 48 creatures, with what it printed."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    command = [
+        sys.executable,
+        repository / "train.py",
+        "fit",
+        "--config",
+        repository / "configs/quickstart.yaml",
+        *TINY,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "latest", result.stdout
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_folder_holds_configuration_checkpoints_numbers_and_pictures(quickstart):
+    folder, _ = quickstart
+    expected = [
+        "best.ckpt",
+        "config.yaml",
+        "curves.png",
+        "filters_layer1.png",
+        "filters_layer2.png",
+        "last.ckpt",
+        "metrics.csv",
+    ]
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "hparams.yaml") == expected
+
+
+def test_the_last_lines_say_where_the_run_is_and_what_to_do_next(quickstart):
+    folder, printed = quickstart
+    place = Path("runs") / folder.resolve().name
+    assert printed.rstrip().splitlines()[-2].startswith(f"Run folder: {place}")
+    assert printed.rstrip().splitlines()[-1] == (
+        f"Next: python train.py test --config {place}/config.yaml --ckpt_path {place}/checkpoints/best.ckpt"
+    )
+
+
+def test_the_command_that_a_run_recommends_gives_the_numbers_of_its_own_test(quickstart, repository):
+    folder, printed = quickstart
+    words = printed.rstrip().splitlines()[-1].removeprefix("Next: python train.py ").split()
+    root = folder.parent.parent
+    command = [sys.executable, repository / "train.py", *words, "--trainer.logger.init_args.save_dir=again"]
+    subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    (again,) = (root / "again").glob("version_*")
+    assert rows(again)[-1]["test/accuracy"] == rows(folder)[-1]["test/accuracy"]
+    assert (root / "runs" / "latest").resolve() == folder.resolve()  # a test is no training run
+
+
+def test_every_term_of_the_loss_is_logged(quickstart):
+    folder, _ = quickstart
+    named = set(rows(folder)[0])
+    layers = ("layer1", "layer2")
+    per_layer = ("filter_loss", "mutual_information", "mutual_information_bound", "effective_images", "dead_filters")
+    for stage in ("train", "val", "test"):
+        assert {f"{stage}/{term}/{layer}" for term in per_layer for layer in layers} <= named
+        assert {f"{stage}/loss", f"{stage}/task_loss", f"{stage}/accuracy"} <= named
+    floors = ("instability", "best_class", "centre", "centre_best_class", "random", "random_best_class")
+    assert {f"test/location_instability/{name}" for name in floors} <= named
+
+
+def test_a_checkpoint_loads_without_unpickling_and_the_run_opens(quickstart):
+    folder, _ = quickstart
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["backbone"] == "small"
+    run = load_run(folder)
+    assert run.folder == folder.resolve()
+    assert run.config["data"]["dataset"] == "Creatures"
+    assert not run.model.training
+    saved = checkpoint["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in run.model.state_dict().items())
+    assert run.datamodule.num_classes == run.model.hparams["num_classes"] == 8
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"is not the folder of a finished run: it has no config.yaml; give a folder"):
+        load_run(tmp_path)
+
+
+def test_two_runs_write_two_folders_and_latest_points_at_the_second():
+    arguments = ["fit", "--data.image_size=64", "--model.num_classes=8", *TINY, "--trainer.accelerator=cpu"]
+    for _ in range(2):
+        main(arguments)
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["latest", "version_0", "version_1"]
+    assert os.readlink("runs/latest") == "version_1"
+
+
+def test_classes_that_disagree_with_the_data_end_in_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--model.num_classes=5", *TINY, "--trainer.accelerator=cpu"])
+    assert stopped.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1] == (
+        "error: The model has num_classes=5 but the data has 8 classes: set model.num_classes to 8, or choose classes "
+        "with data.classes."
+    )
+
+
+def test_an_error_reaches_a_terminal_without_a_traceback(repository, tmp_path):
+    command = [sys.executable, repository / "train.py", "fit", "--model.num_classes=8", "--data.dataset=Creature"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "runs" / "latest").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_two_cpu_processes_train_through_the_same_door(repository, tmp_path):
+    configs = [repository / "configs/quickstart.yaml", repository / "configs/trainer/ddp_cpu.yaml"]
+    command = [sys.executable, repository / "train.py", "fit", *(f"--config={path}" for path in configs), *TINY]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=280)
+    assert result.returncode == 0, result.stderr
+    folders = [path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]
+    assert [path.name for path in folders] == ["version_0"]
+    config = yaml.safe_load((folders[0] / "config.yaml").read_text())
+    assert config["trainer"]["devices"] == 2
+    assert (folders[0] / "curves.png").is_file()
+    assert (folders[0] / "filters_layer2.png").is_file()
+    assert result.stdout.count("Run folder:") == 1

@@ -1,0 +1,22 @@
+import subprocess
+import sys
+
+import pytest
+
+RIGHT_HAND_ROOMS = ["interpretable", "interpretable.templates", "interpretable.losses", "interpretable.metrics"]
+
+
+@pytest.mark.parametrize("room", RIGHT_HAND_ROOMS)
+def test_a_right_hand_room_loads_neither_lightning_nor_wandb(room):
+    code = f"import sys, {room}; print(sorted({{'pytorch_lightning', 'wandb', 'lightning'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_every_public_name_resolves_and_an_unknown_one_is_refused():
+    import interpretable
+
+    assert {name for name in interpretable.__all__ if getattr(interpretable, name) is None} == set()
+    assert set(interpretable.__all__) <= set(dir(interpretable))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = interpretable.nonsense
