@@ -1,6 +1,8 @@
 """The one door to training: LightningCLI over the classifier and the data module."""
 
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +52,7 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Tests where asked to, then says where everything is."""
-        if self.trainer.fast_dev_run:
+        if self.config["fit"]["trainer"]["fast_dev_run"]:
             return
         if self.config["fit"]["test_after_fit"]:
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
@@ -66,12 +68,24 @@ class TrainingCLI(LightningCLI):
         )
 
 
+def _silence_what_the_user_cannot_mend() -> None:
+    # Lightning 2.6 makes calls that jsonargparse 5 removes; the bound below 5 is the cure.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    # Lightning 2.6's own tree helper, under torch 2.11 and later.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+    # How many workers pay depends on the data: drawn images in the main process are fast enough.
+    warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # Everything is logged once an epoch.
+    warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
+
+
 def main(args: Sequence[str] | None = None) -> TrainingCLI:
     """Runs ``fit``, ``validate``, ``test`` or ``predict``; an error of this package ends the program in one line.
 
     Args:
         args: Words of the command line, those of the process where omitted.
     """
+    _silence_what_the_user_cannot_mend()
     try:
         return TrainingCLI(
             InterpretableClassifier,

@@ -1,6 +1,7 @@
 """Fixtures of all tests: one thread, a clean environment, nothing left behind."""
 
 import os
+import sys
 
 # Before torch is imported: a forked child deadlocks in its first OpenMP region if the parent has used several threads.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,6 +25,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns of pytest's own words
     torch.manual_seed(0)
     yield
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -63,11 +63,11 @@ class PartsDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         check_arguments(dataset, root, classes, options or {})
-        _check_numbers(batch_size, validation, mirror, augmentation or ())
         self.dataset = dataset
         self.root = root
         self.options = dict(options or {})
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        _check_numbers(batch_size, validation, mirror, (height, width), augmentation or ())
         self.image_size = (height, width)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -165,13 +165,21 @@ class PartsDataModule(pl.LightningDataModule):
         )
 
 
-def _check_numbers(batch_size: int, validation: float, mirror: float, augmentation: Sequence[torch.nn.Module]) -> None:
+def _check_numbers(
+    batch_size: int,
+    validation: float,
+    mirror: float,
+    image_size: tuple[int, int],
+    augmentation: Sequence[torch.nn.Module],
+) -> None:
     if batch_size < 2:
         raise ConfigurationError(
             f"batch_size was expected to be at least 2, found {batch_size}: one image has no contrast"
         )
     if not 0 < validation < 1:
         raise ConfigurationError(f"validation was expected to be a share between 0 and 1, found {validation}; try 0.1")
+    if min(image_size) < 1:
+        raise ConfigurationError(f"image_size was expected in pixels, found {image_size[0]}x{image_size[1]}; try 64")
     if not 0 <= mirror <= 1:
         raise ConfigurationError(f"mirror was expected to be a probability, found {mirror}; try 0.5")
     if any(isinstance(transform, v2.RandomHorizontalFlip) for transform in augmentation):
