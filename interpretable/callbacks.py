@@ -1,12 +1,15 @@
 """Small single-purpose callbacks that draw what a person looks at after a run."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from interpretable.classifier import InterpretableClassifier
 from interpretable.figures import draw_learning_curves, draw_top_images
+from interpretable.models import PartFilters
 from interpretable.runs import run_dir
 
 
@@ -77,7 +80,8 @@ class TopImages(pl.Callback):
     ) -> None:
         """Merges the batch into the top images of each layer."""
         layers = []
-        for number, (layer, raw) in enumerate(zip(pl_module.net.part_filters, outputs["maps"], strict=False)):
+        part_filters = cast(list[PartFilters], list(cast(InterpretableClassifier, pl_module).net.part_filters))
+        for number, (layer, raw) in enumerate(zip(part_filters, outputs["maps"], strict=False)):
             maps = layer.mask(raw)
             new = _Top(maps.amax((-2, -1)), batch["index"][:, None].expand(maps.shape[:2]), maps)
             if self._layers:
@@ -87,6 +91,8 @@ class TopImages(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws one picture per part layer."""
+        fields = cast(InterpretableClassifier, pl_module).net.receptive_fields
+        loader = cast(DataLoader[Any], trainer.test_dataloaders)
         for number, top in enumerate(self._layers, start=1):
             # With several ranks a leading axis counts them; each holds the top images of its share.
             gathered = (trainer.strategy.all_gather(part).reshape(-1, *part.shape[1:]).cpu() for part in top)
@@ -94,11 +100,10 @@ class TopImages(pl.Callback):
             if not trainer.is_global_zero:
                 continue
             chosen = top.peaks.mean(0).argsort(descending=True)[: self.filters]
-            dataset = trainer.test_dataloaders.dataset
             draw_top_images(
-                [torch.stack([dataset[int(i)]["image"] for i in top.indices[:, c]]) for c in chosen],
+                [torch.stack([loader.dataset[int(i)]["image"] for i in top.indices[:, c]]) for c in chosen],
                 top.maps[:, chosen].transpose(0, 1),
-                pl_module.net.receptive_fields[number - 1],
+                fields[number - 1],
                 [f"filter {int(c)}" for c in chosen],
                 run_dir(trainer) / f"filters_layer{number}.png",
             )

@@ -1,7 +1,7 @@
 """The LightningModule: a network with part filters, its task loss and its part-template losses."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -90,6 +90,9 @@ class InterpretableClassifier(pl.LightningModule):
                 "choose the two with data.classes, or use task=multiclass."
             )
         self.save_hyperparameters()
+        self.task = task
+        self.num_classes = num_classes
+        self.filter_weight = filter_weight
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
             backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
@@ -106,10 +109,10 @@ class InterpretableClassifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Compares the network's classes with the data's before the first batch."""
         datamodule = getattr(self.trainer, "datamodule", None)
-        found = getattr(datamodule, "num_classes", self.hparams["num_classes"])
-        if found != self.hparams["num_classes"]:
+        found = getattr(datamodule, "num_classes", self.num_classes)
+        if found != self.num_classes:
             raise ConfigurationError(
-                f"The model has num_classes={self.hparams['num_classes']} but the data has {found} classes: set "
+                f"The model has num_classes={self.num_classes} but the data has {found} classes: set "
                 f"model.num_classes to {found}, or choose classes with data.classes."
             )
 
@@ -122,12 +125,12 @@ class InterpretableClassifier(pl.LightningModule):
         """The total loss, the logits and the raw maps of the part layers; logs every term of the loss."""
         maps = self.net.forward_features(batch["image"])
         logits = self.net.forward_head(maps[-1])
-        cost = task_loss(self.hparams["task"], logits, batch["label"])
-        labels = memberships(self.hparams["task"], batch["label"], logits.shape[1])
-        weight = self.hparams["filter_weight"]
-        logged = {"task_loss": cost.detach()}
+        cost = task_loss(self.task, logits, batch["label"])
+        labels = memberships(self.task, batch["label"], logits.shape[1])
+        weight = self.filter_weight
+        logged: dict[str, Tensor | float] = {"task_loss": cost.detach()}
         total = cost
-        for number, (part_loss, maps_of_layer) in enumerate(zip(self.part_losses, maps, strict=False), start=1):
+        for number, (part_loss, maps_of_layer) in enumerate(zip(self._part_losses, maps, strict=False), start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
                 terms = part_loss.terms(maps_of_layer, labels)
             if weight != 0:
@@ -154,7 +157,7 @@ class InterpretableClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         loss, logits, _ = self._step(batch, "train")
-        decisions, target = scores(self.hparams["task"], logits, batch["label"])["accuracy"]
+        decisions, target = scores(self.task, logits, batch["label"])["accuracy"]
         accuracy = (decisions == target).float().mean()
         self.log("train/accuracy", accuracy, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(logits))
         return loss
@@ -168,7 +171,7 @@ class InterpretableClassifier(pl.LightningModule):
         """Scores one batch and hands its raw maps, bottom to top, to callbacks."""
         _, logits, maps = self._step(batch, "test")
         self._score("test", self.test_metrics, logits, batch)
-        self.class_accuracy.update(*scores(self.hparams["task"], logits, batch["label"])["accuracy"])
+        self.class_accuracy.update(*scores(self.task, logits, batch["label"])["accuracy"])
         if batch["landmarks"].shape[1] and batch["label"].ndim == 1:
             self.location_instability.update(
                 maps[-1].float().amax((-2, -1)),
@@ -182,7 +185,7 @@ class InterpretableClassifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs what is computed over the whole split."""
         names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
-        names = names or [str(label) for label in range(self.hparams["num_classes"])]
+        names = names or [str(label) for label in range(self.num_classes)]
         accuracies = self.class_accuracy.compute()
         self.class_accuracy.reset()
         self.log_dict({f"test/accuracy/{name}": value for name, value in zip(names, accuracies, strict=True)})
@@ -193,7 +196,7 @@ class InterpretableClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities with the index of each image in the data set."""
-        return {"index": batch["index"], "probabilities": probabilities(self.hparams["task"], self(batch["image"]))}
+        return {"index": batch["index"], "probabilities": probabilities(self.task, self(batch["image"]))}
 
     def peak_positions(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Image positions (B, C, 2), x and y in pixels, of the centre of the strongest unit's receptive field."""
@@ -209,8 +212,12 @@ class InterpretableClassifier(pl.LightningModule):
             for index in (peak(layer),)
         )
 
+    @property
+    def _part_losses(self) -> list[PartTemplateLoss]:
+        return cast(list[PartTemplateLoss], list(self.part_losses))
+
     def _score(self, stage: Stage, metrics: Any, logits: Tensor, batch: Batch) -> None:
-        for name, (predictions, target) in scores(self.hparams["task"], logits, batch["label"]).items():
+        for name, (predictions, target) in scores(self.task, logits, batch["label"]).items():
             metrics[name].update(predictions, target)
             self.log(f"{stage}/{name}", metrics[name], prog_bar=name == "accuracy")
 

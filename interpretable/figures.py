@@ -16,6 +16,9 @@ from interpretable.receptive_field import ReceptiveField
 COLOURS = {"train": "#4477aa", "val": "#ee6677"}
 """Blue and red that remain distinct to colour-blind readers (Paul Tol's bright scheme)."""
 
+STYLES = ("-", "--", ":", "-.")
+"""One per quantity of a panel."""
+
 OUTLINE = "#ffd92f"
 """Yellow stands out on drawings and photographs alike."""
 
@@ -40,18 +43,18 @@ def draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
     figure = Figure(figsize=(11, 3.2 * 2), layout="constrained")
     axes = figure.subplots(2, 2)
     panels = {
-        "Loss": ["loss", "task_loss"],
-        "Accuracy": ["accuracy"],
-        "Mutual information (nats)": [f"mutual_information/{layer}" for layer in layers],
-        "Effective number of images": [f"effective_images/{layer}" for layer in layers],
+        "Loss": {"total": "loss", "task": "task_loss"},
+        "Accuracy": {"": "accuracy"},
+        "Mutual information with its bound (nats)": {layer: f"mutual_information/{layer}" for layer in layers},
+        "Effective number of images": {layer: f"effective_images/{layer}" for layer in layers},
     }
     for axis, (title, quantities) in zip(axes.flat, panels.items(), strict=True):
-        for style, quantity in zip(("-", "--", ":", "-."), quantities, strict=False):
+        for style, (label, quantity) in zip(STYLES, quantities.items(), strict=False):
             for stage, colour in COLOURS.items():
-                _curve(axis, history, f"{stage}/{quantity}", colour, style, f"{stage} {quantity.replace('_', ' ')}")
+                _curve(axis, history, f"{stage}/{quantity}", colour, style, f"{stage} {label}")
         if title.startswith("Mutual") and layers:
             bound = f"val/mutual_information_bound/{layers[-1]}"
-            _curve(axis, history, bound, "0.4", "-", f"bound of {layers[-1]}")
+            _curve(axis, history, bound, "0.4", "-", "bound")
         axis.set_title(title, loc="left")
         axis.set_xlabel("epoch")
         axis.spines[["top", "right"]].set_visible(False)

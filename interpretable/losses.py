@@ -168,7 +168,8 @@ class PartTemplateLoss(nn.Module):
         self.temperature = temperature
         self.beta = beta
         self.register_buffer("running_peak", torch.zeros(num_filters))
-        self.register_buffer("class_response", torch.full((num_filters, num_classes or 0), torch.nan))
+        categories = (num_classes or 0) if objective == "class_aware" else 0
+        self.register_buffer("class_response", torch.full((num_filters, categories), torch.nan))
 
     @property
     def category(self) -> Tensor:

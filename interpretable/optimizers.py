@@ -29,7 +29,7 @@ def build_optimizer(
     Raises:
         ConfigurationError: No such optimizer, or one that does not take an option.
     """
-    known = {
+    known: dict[str, Callable[..., torch.optim.Optimizer]] = {
         key: value
         for key, value in vars(torch.optim).items()
         if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer

@@ -51,7 +51,8 @@ def theoretical_receptive_field(module: nn.Module, in_channels: int = 3) -> Rece
         ModelError: The module has an operation that this run does not know, its output is no feature map, does not
             depend on the image, or depends on all of it, or its field is not the same along both axes.
     """
-    along_height, along_width = (_measure(module, in_channels, axis) for axis in (-2, -1))
+    with torch.inference_mode(False), torch.enable_grad():
+        along_height, along_width = (_measure(module, in_channels, axis) for axis in (-2, -1))
     if along_height != along_width:
         raise ModelError(
             f"The receptive field must be the same along both axes, got {along_height} along the height and "
@@ -66,7 +67,7 @@ def _measure(module: nn.Module, in_channels: int, axis: int) -> ReceptiveField:
     length = 2 * breadth
     while length <= _LONGEST:
         size = (length, breadth) if axis == -2 else (breadth, length)
-        image = torch.ones(1, in_channels, *size, dtype=torch.float64, requires_grad=True)
+        image = _ones(in_channels, *size)
         units = _run(module, image).sum((0, 1)).movedim(axis, -1).sum(0)  # (n,)
         first = (len(units) - 1) // 2
         if len(units) > 1:
@@ -85,6 +86,10 @@ def _measure(module: nn.Module, in_channels: int, axis: int) -> ReceptiveField:
     )
 
 
+def _ones(in_channels: int, height: int, width: int) -> Tensor:
+    return torch.ones(1, in_channels, height, width, dtype=torch.float64, device="cpu", requires_grad=True)
+
+
 def _bounds(gradient: Tensor, axis: int) -> tuple[int, int]:
     """First pixel along an axis with a gradient, and the one after the last."""
     seen = gradient.sum((0, 1)).movedim(axis, -1).sum(0).nonzero()
@@ -96,7 +101,7 @@ def _narrowest(module: nn.Module, in_channels: int) -> int:
     side = 1
     while True:
         try:
-            _run(module, torch.ones(1, in_channels, side, side, dtype=torch.float64, requires_grad=True))
+            _run(module, _ones(in_channels, side, side))
         except ModelError:
             # A kernel larger than its input is indistinguishable from other failures until the image is large.
             if side >= 512:
@@ -112,7 +117,7 @@ def _run(module: nn.Module, image: Tensor) -> Tensor:
     state = {name: parameter.detach() for name, parameter in module.named_parameters()}
     state |= {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]), PositiveWeights():
+        with torch.random.fork_rng(devices=[]), PositiveWeights():
             output = functional_call(module, state, (image.clone(),))
     except ModelError:
         raise

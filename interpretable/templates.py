@@ -70,8 +70,9 @@ def template_mask(
     """
     h, w = x.shape[-2:]
     index = _POSITIONS[position](x)
-    # Both terms are formed per axis and only their sum is as large as the map.
-    vertical = (torch.arange(h, device=x.device) - (index // w)[..., None]).abs() / h  # (B, C, h)
-    horizontal = (torch.arange(w, device=x.device) - (index % w)[..., None]).abs() / w  # (B, C, w)
-    mask = 1 - beta * (vertical[..., :, None] + horizontal[..., None, :])
-    return mask.clamp_(min=0).to(x.dtype)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    # Each axis is scaled before the two meet, so that only a sum and a clip are as large as the map.
+    rows, columns = (torch.arange(n, dtype=dtype, device=x.device) for n in (h, w))
+    vertical = (rows - (index // w)[..., None]).abs() * (-beta / h)  # (B, C, h)
+    horizontal = (columns - (index % w)[..., None]).abs() * (-beta / w)  # (B, C, w)
+    return ((vertical + 1)[..., :, None] + horizontal[..., None, :]).clamp_(min=0).to(x.dtype)

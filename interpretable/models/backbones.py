@@ -41,10 +41,10 @@ class InputScaling(nn.Module):
 
     def __init__(self, enabled: bool) -> None:
         super().__init__()
-        mean, std = torch.tensor([0.485, 0.456, 0.406]).double(), torch.tensor([0.229, 0.224, 0.225]).double()
-        scale, shift = (std / 0.5, (mean - 0.5) / 0.5) if enabled else (torch.ones(3), torch.zeros(3))
-        self.register_buffer("scale", scale.float()[:, None, None])
-        self.register_buffer("shift", shift.float()[:, None, None])
+        std, mean = ((0.229, 0.224, 0.225), (0.485, 0.456, 0.406)) if enabled else ((0.5,) * 3, (0.5,) * 3)
+        # Computed in double precision before they are rounded, as torchvision's own arithmetic.
+        self.register_buffer("scale", torch.tensor([value / 0.5 for value in std])[:, None, None])
+        self.register_buffer("shift", torch.tensor([(value - 0.5) / 0.5 for value in mean])[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), rescaled per channel."""
@@ -70,7 +70,7 @@ def _inception_links(net: nn.Module) -> dict[str, nn.Module]:
 
 BACKBONES: dict[str, Backbone] = {
     # Plain nets: the last convolution's activation, before its pooling.
-    "small": Backbone("features.15", 96, ReceptiveField(49, 8, 4.0), 53),
+    "small": Backbone("features.15", 96, ReceptiveField(53, 8, 2.5), 53),
     "alexnet": Backbone("features.11", 256, ReceptiveField(163, 16, 15.5), 127),
     "vgg11": Backbone("features.19", 512, ReceptiveField(134, 16, 8.0), 112),
     "vgg13": Backbone("features.23", 512, ReceptiveField(140, 16, 8.0), 112),

@@ -70,7 +70,7 @@ class InterpretableCNN(nn.Module):
         chain = published.links(build(backbone, num_classes, weights))
         self.trunk, self.head = split(chain, cut or published.cut)
         self._in_channels = 3
-        if cut is None:
+        if cut in (None, published.cut):
             self.num_filters, self.smallest_input = published.channels, published.smallest_input
             self._field: ReceptiveField | None = published.receptive_field
         else:

@@ -18,12 +18,10 @@ def map_shape(trunk: nn.Module, in_channels: int, height: int, width: int) -> tu
     Raises:
         ModelError: The trunk refuses images of that size, or its output is no map.
     """
-    state = {
-        name: tensor.to("meta")
-        for tensors in (trunk.named_parameters(), trunk.named_buffers())
-        for name, tensor in tensors
-    }
-    images = torch.empty(2, in_channels, height, width, device="meta")  # one 1×1 map is refused by batch norm
+    own = [*trunk.named_parameters(), *trunk.named_buffers()]
+    state = {name: tensor.to("meta") for name, tensor in own}
+    dtype = next((tensor.dtype for _, tensor in own if tensor.is_floating_point()), None)
+    images = torch.empty(2, in_channels, height, width, dtype=dtype, device="meta")  # batch norm refuses one 1×1 map
     try:
         with torch.no_grad():
             output = functional_call(trunk, state, (images,))
