@@ -43,6 +43,8 @@ class InterpretableClassifier(pl.LightningModule):
         part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
         mask: Multiply each map by the template at its peak, in training and after.
         filter_weight: Weight of the part-template loss, summed over part layers.
+        filter_warmup: Share of the run in which that weight rises linearly from zero: filters that are told to be
+            selective before they have learned anything settle on clutter.
         objective: Objective of `interpretable.losses.PartTemplateLoss`.
         temperature: Temperature of the part-template fitness.
         beta: Slope β of the templates.
@@ -69,6 +71,7 @@ class InterpretableClassifier(pl.LightningModule):
         part_layers: int = 2,
         mask: bool = True,
         filter_weight: float = 0.1,
+        filter_warmup: float = 0.5,
         objective: Objective = "mutual_information",
         temperature: float = 0.2,
         beta: float = 4.0,
@@ -93,6 +96,7 @@ class InterpretableClassifier(pl.LightningModule):
         self.task = task
         self.num_classes = num_classes
         self.filter_weight = filter_weight
+        self._filter_factor = rate_factor("constant", filter_warmup, steps=0)
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
             backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
@@ -116,6 +120,11 @@ class InterpretableClassifier(pl.LightningModule):
                 f"model.num_classes to {found}, or choose classes with data.classes."
             )
 
+    def on_fit_start(self) -> None:
+        """Lays out the rise of the filter loss's weight over the steps of the run."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        self._filter_factor = rate_factor("constant", self.hparams["filter_warmup"], steps)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, outputs) logits of images (B, 3, H, W)."""
         logits: Tensor = self.net(images)
@@ -127,8 +136,8 @@ class InterpretableClassifier(pl.LightningModule):
         logits = self.net.forward_head(maps[-1])
         cost = task_loss(self.task, logits, batch["label"])
         labels = memberships(self.task, batch["label"], logits.shape[1])
-        weight = self.filter_weight
-        logged: dict[str, Tensor | float] = {"task_loss": cost.detach()}
+        weight = self.filter_weight * (self._filter_factor(self.global_step) if self.training else 1)
+        logged: dict[str, Tensor | float] = {"task_loss": cost.detach(), "filter_weight": weight}
         total = cost
         for number, (part_loss, maps_of_layer) in enumerate(zip(self._part_losses, maps, strict=False), start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):

@@ -45,7 +45,7 @@ def logged_loss(module, batch):
     logged = {}
     module.log_dict = lambda values, **_: logged.update(values)
     module.log = lambda name, value, **_: logged.update({name: value})
-    module._trainer = type("Trainer", (), {"world_size": 1})()
+    module._trainer = type("Trainer", (), {"world_size": 1, "global_step": 0})()
     return module.training_step(batch, 0), logged
 
 
@@ -70,6 +70,15 @@ def test_the_loss_is_the_task_loss_plus_the_weighted_filter_losses_of_all_layers
         assert logged[f"train/mutual_information/layer{number}"].item() == pytest.approx(-value.item(), rel=1e-5)
         bound = logged[f"train/mutual_information_bound/layer{number}"]
         assert bound == pytest.approx(torch.tensor(12.0).log().item())  # 12 images against 65 templates
+
+
+def test_the_weight_of_the_filter_loss_rises_and_is_logged():
+    module = classifier(filter_weight=0.5, filter_warmup=0.5)
+    weights = []
+    module.log_dict = lambda values, **_: weights.append(values["train/filter_weight"])
+    fit = trainer(max_epochs=4, limit_val_batches=0, num_sanity_val_steps=0)
+    fit.fit(module, DataLoader(samples(), batch_size=12), DataLoader(samples(), batch_size=12))
+    assert weights == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5])
 
 
 def test_weight_zero_leaves_the_gradient_of_the_task_alone_and_still_measures(batch):
