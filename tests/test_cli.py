@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 import yaml
 
 from interpretable import load_run
@@ -115,6 +116,19 @@ def test_two_runs_write_two_folders_and_latest_points_at_the_second():
         main(arguments)
     assert sorted(path.name for path in Path("runs").iterdir()) == ["latest", "version_0", "version_1"]
     assert os.readlink("runs/latest") == "version_1"
+
+
+def test_a_wandb_run_keeps_its_configuration_beside_its_checkpoints():
+    logger = ["WandbLogger", "init_args.save_dir=runs", "init_args.project=parts", "init_args.offline=true"]
+    words = [f"--trainer.logger={logger[0]}", *(f"--trainer.logger.{word}" for word in logger[1:])]
+    for _ in range(2):
+        main(["fit", "--model.num_classes=8", *TINY, "--trainer.accelerator=cpu", *words])
+        wandb.finish()
+    runs = sorted(Path("runs/parts").iterdir())
+    assert len(runs) == 2
+    for run in runs:
+        assert {path.name for path in run.iterdir()} == {"config.yaml", "checkpoints", "curves.png"}
+    assert Path("runs/latest").resolve() in {run.resolve() for run in runs}
 
 
 def test_classes_that_disagree_with_the_data_end_in_one_line(capsys):

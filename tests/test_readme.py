@@ -1,0 +1,68 @@
+"""Every command and every snippet of README.md does what it says, on less data."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from data.drawn import draw_part_folder
+
+from interpretable.cli import main
+from interpretable.models import BACKBONES
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+LESS = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def training_words(command: str) -> list[str]:
+    """The words after ``python train.py`` of a command that may begin with an installation."""
+    return shlex.split(command.strip().split("python train.py ")[1])
+
+
+def test_two_commands_do_all_the_set_up(repository):
+    first, second = blocks("bash")[:2]
+    assert first == "pip install -e . && python train.py fit --config configs/quickstart.yaml\n"
+    assert second == 'pip install -e ".[test]" && pytest\n'
+    assert """grep -m 1 -F 'pip install -e ".[test]"' README.md""" in (repository / ".ci" / "run").read_text()
+
+
+@pytest.mark.slow
+def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, monkeypatch):
+    (tmp_path / "configs").symlink_to(repository / "configs")
+    draw_part_folder(tmp_path / "my_folder")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    quickstart, _, test, own = blocks("bash")
+    opening, network = blocks("python")
+    main(
+        [
+            *training_words(quickstart),
+            "--data.options={size: 16}",
+            "--data.batch_size=8",
+            "--trainer.max_epochs=1",
+            *LESS,
+        ]
+    )
+    main([*training_words(test), *LESS])
+    run = {}
+    exec(opening, run)
+    assert run["run"].config["data"]["dataset"] == "Creatures"
+    main([*training_words(own), "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
+    assert Path("runs/latest/checkpoints/best.ckpt").is_file()
+    net = {}
+    exec(network, net)
+    assert [tuple(layer.shape) for layer in net["raw_maps"]] == [(1, 256, 14, 14)] * 2
+
+
+def test_every_file_that_readme_names_exists(repository):
+    named = re.findall(r"\]\(((?!http)[^)]+)\)|`((?:configs|docs|benchmarks)/[\w/.]+)`", README)
+    paths = {first or second for first, second in named}
+    assert {"docs/design.md", "configs/quickstart.yaml"} <= paths
+    assert [path for path in sorted(paths) if not (repository / path).exists()] == []
+
+
+def test_readme_lists_every_backbone():
+    assert [name for name in BACKBONES if f"`{name}`" not in README] == []
