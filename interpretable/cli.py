@@ -50,6 +50,12 @@ class TrainingCLI(LightningCLI):
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when fit has ended."
         )
 
+    def before_instantiate_classes(self) -> None:
+        """Leaves out initial weights that a checkpoint replaces, so that they need not be there any more."""
+        config = self.config[self.subcommand]
+        if config["ckpt_path"]:
+            config["model"]["weights"] = None
+
     def after_fit(self) -> None:
         """Tests where asked to, then says where everything is."""
         if self.config["fit"]["trainer"]["fast_dev_run"]:
@@ -75,6 +81,8 @@ def _silence_what_the_user_cannot_mend() -> None:
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     # How many workers pay depends on the data: drawn images in the main process are fast enough.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # A test writes to its own folder; the checkpoints that it reads stay where they are.
+    warnings.filterwarnings("ignore", r"The dirpath has changed from")
     # Everything is logged once an epoch.
     warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
 

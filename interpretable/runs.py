@@ -77,5 +77,8 @@ def load_run(path: str | Path) -> Run:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(PartsDataModule, "data")
     datamodule = parser.instantiate_classes(parser.parse_object({"data": config["data"]})).data
-    model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    # The checkpoint replaces the initial weights, which need not be there any more.
+    model = InterpretableClassifier.load_from_checkpoint(
+        checkpoint, map_location="cpu", weights_only=True, weights=None
+    )
     return Run(model.eval(), datamodule, config, folder)

@@ -131,7 +131,7 @@ def test_the_tested_numbers_are_those_of_the_functions_on_the_whole_split():
 
 
 def test_binary_needs_two_classes():
-    with pytest.raises(ConfigurationError, match="needs num_classes=2, got 3; choose the two with data.classes"):
+    with pytest.raises(ConfigurationError, match=r"needs num_classes=2, got 3; choose the two with data\.classes"):
         classifier(task="binary")
 
 

@@ -14,6 +14,7 @@ import yaml
 from interpretable import load_run
 from interpretable.cli import main
 from interpretable.errors import RunError
+from interpretable.models import small
 
 TINY = [
     "--data.options={size: 48, image_size: 64}",
@@ -103,6 +104,18 @@ def test_a_checkpoint_loads_without_unpickling_and_the_run_opens(quickstart):
     saved = checkpoint["state_dict"]
     assert all(torch.equal(value, saved[name]) for name, value in run.model.state_dict().items())
     assert run.datamodule.num_classes == run.model.hparams["num_classes"] == 8
+
+
+def test_a_checkpoint_needs_the_initial_weights_no_more(tmp_path):
+    torch.manual_seed(3)
+    torch.save(small(8).state_dict(), tmp_path / "initial.pt")
+    main(["fit", "--model.num_classes=8", f"--model.weights={tmp_path}/initial.pt", *TINY, "--trainer.accelerator=cpu"])
+    (tmp_path / "initial.pt").unlink()
+    checkpoint = "runs/version_0/checkpoints/best.ckpt"
+    cli = main(["test", "--config=runs/version_0/config.yaml", f"--ckpt_path={checkpoint}"])
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for state in (cli.model.state_dict(), load_run("runs/version_0").model.state_dict()):
+        assert all(torch.equal(value, saved[name]) for name, value in state.items())
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
