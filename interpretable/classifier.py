@@ -70,7 +70,7 @@ class InterpretableClassifier(pl.LightningModule):
         task: Task = "multiclass",
         part_layers: int = 2,
         mask: bool = True,
-        filter_weight: float = 0.1,
+        filter_weight: float = 0.25,
         filter_warmup: float = 0.5,
         objective: Objective = "mutual_information",
         temperature: float = 0.2,

@@ -1,4 +1,4 @@
-"""`Creatures`: drawn animals whose species is told by the shape of their parts, with exact part annotations, offline."""
+"""`Creatures`: drawn animals whose species is told by the shape of their parts, with exact annotations, offline."""
 
 import hashlib
 from functools import cached_property
@@ -19,7 +19,7 @@ from interpretable.errors import DataError
 SPLITS = ("train", "validation", "test")
 SMALLEST_IMAGE = 16  # a part of an animal is then about two pixels
 VISIBLE_SHARE = 0.4
-"""A landmark is given where at least this share of the part's pixels is not hidden by clutter in front of the animal."""
+"""A landmark is given where at least this share of the part's pixels is not hidden by clutter in front of it."""
 
 _SPECIES = tuple(SPECIES.values())
 _PROBES = 8  # images that a fingerprint looks at; enough to notice any change of the drawing
@@ -29,14 +29,14 @@ def annotate(drawing: Drawing) -> tuple[NDArray[np.float32], NDArray[np.float32]
     """Measures the parts of a drawing.
 
     Returns:
-        Landmarks (P, 2), the centroid of the visible pixels as x and y, NaN where less than ``VISIBLE_SHARE`` is visible;
-        boxes (P, 4), cxcywh, tight around the visible pixels, NaN where there are none; masks (P, S, S) of the visible
-        pixels, disjoint. Pixel i spans [i, i + 1).
+        Landmarks (P, 2), the centroid of the visible pixels as x and y, NaN where clutter leaves less than
+        ``VISIBLE_SHARE`` of the part visible; boxes (P, 4), cxcywh, tight around the visible pixels, NaN where there
+        are none; masks (P, S, S) of the visible pixels, disjoint. Pixel i spans [i, i + 1).
     """
     side = len(drawing.part)
     masks = drawing.part == np.arange(1, len(PARTS) + 1, dtype=np.uint8)[:, None, None]
     pixels = masks.astype(np.float32)
-    in_column, in_row = pixels.sum(1), pixels.sum(2)
+    in_column, in_row = pixels.sum(1), pixels @ np.ones(side, np.float32)
     visible = in_row.sum(1)
     centre = np.arange(side, dtype=np.float64) + 0.5
     landmarks = np.stack([in_column @ centre, in_row @ centre], axis=1) / np.maximum(visible, 1)[:, None]
@@ -53,14 +53,15 @@ def annotate(drawing: Drawing) -> tuple[NDArray[np.float32], NDArray[np.float32]
 class Creatures:
     """Drawn side views of eight invented animal species; needs no files, and every image is drawn when it is asked for.
 
-    Species differ in the shape of their parts alone: colour, coat pattern, size, place, tilt and heading are drawn alike
-    for all of them. An image depends on ``seed``, ``split`` and its index only, so a larger ``size`` adds images to the
-    same ones, and ``image_size`` draws the same scene at another resolution. Of each eight successive images one shows
-    each species.
+    Species differ in the shape of their parts alone: colour, coat pattern, size, place, tilt and heading are drawn
+    alike for all of them. An image depends on ``seed``, ``split`` and its index only, so a larger ``size`` adds images
+    to the same ones, and ``image_size`` draws the same scene at another resolution. Of each eight successive images one
+    shows each species.
 
     Samples: image uint8 (3, S, S); landmarks (6, 2), the centroid of the part's visible pixels, NaN where the species
-    lacks the part or less than ``VISIBLE_SHARE`` of it is visible; boxes (6, 4) tight around the visible pixels, NaN where
-    there are none; masks (6, S, S) of the visible pixels, disjoint. Coordinates are continuous: pixel i spans [i, i + 1).
+    lacks the part or clutter leaves less than ``VISIBLE_SHARE`` of it visible; boxes (6, 4) tight around the visible
+    pixels, NaN where there are none; masks (6, S, S) of the visible pixels, disjoint. Coordinates are continuous: pixel
+    i spans [i, i + 1).
 
     Args:
         split: "train", "validation" or "test": independent images.
@@ -106,7 +107,7 @@ class Creatures:
         return torch.arange(self.size)
 
     def fingerprint(self) -> str:
-        """Hex digest of the labels, of the arguments that choose the images and of the first images as they are drawn."""
+        """Hex digest of the arguments, the labels and the first images as they are drawn."""
         digest = hashlib.sha256(repr((self.split, self.size, self.image_size, self.seed, self.classes, PARTS)).encode())
         digest.update(self.labels.numpy().tobytes())
         for index in range(min(_PROBES, self.size)):

@@ -1,4 +1,4 @@
-"""Painting a scene: polygons of surface numbers at twice the resolution, coloured through a palette and averaged down."""
+"""Painting a scene: polygons of surface numbers at twice the resolution, coloured by a palette and averaged down."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw
 
 from interpretable.data.anatomy import PARTS, PIECES
 from interpretable.data.scene import FIRST_CLUTTER, FIRST_OCCLUDER, Scene
-from interpretable.data.textures import LIGHTS, PATTERNS, textures
+from interpretable.data.textures import LIGHTS, NOISE_UNIT, PATTERNS, textures
 
 Bytes = NDArray[np.uint8]
 
 SUPERSAMPLING = 2
-EDGE_BRIGHTNESS = 0.62  # where two surfaces meet: a soft outline, as in a picture book
-NOISE = (0.05, 0.16)  # camera noise, range of its standard deviation as a share of 64 grey levels
+EDGE_BRIGHTNESS = 0.45  # where two surfaces meet: outlines as in a picture book; fainter ones are learned more slowly
+NOISE = (2.0, 6.5)  # camera noise: its standard deviation in grey levels is drawn from this range
 
 _PATTERN, _EDGE = np.uint8(1), np.uint8(2)  # the two low bits of a palette index; the surface is above them
 
@@ -86,7 +86,7 @@ def paint(scene: Scene, image_size: int, rng: np.random.Generator) -> Drawing:
     coloured = Image.frombuffer("L", (fine, fine), index.tobytes(), "raw", "L", 0, 1)
     coloured.putpalette(palette.astype(np.uint8).tobytes())
     rgb = np.asarray(coloured.convert("RGB").reduce(SUPERSAMPLING)).transpose(2, 0, 1).astype(np.uint16)
-    amplitude = int(256 * (NOISE[0] + (NOISE[1] - NOISE[0]) * loudness))
+    amplitude = int(256 / NOISE_UNIT * (NOISE[0] + (NOISE[1] - NOISE[0]) * loudness))
     noise = (_cut(tiles.noise, corners[3], image_size) * np.int16(amplitude)) >> 8
     lit = ((rgb * _cut(tiles.lights[light], corners[2], image_size)) >> 7).astype(np.int16) + noise
     return Drawing(lit.clip(0, 255).astype(np.uint8), part, part_unoccluded)

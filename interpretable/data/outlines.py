@@ -8,7 +8,7 @@ Floats = NDArray[np.float64]
 STATIONS = 14
 """Places along the axis at which a profile gives its half-width; an outline has twice as many vertices."""
 
-# Half-width of a shape from its base (first number) to its tip (last), as a share of its full width; stretched over STATIONS.
+# Half-width of a shape from its base (first number) to its tip (last), as a share of its full width.
 PROFILES: dict[str, tuple[float, ...]] = {
     "barrel": (0.14, 0.36, 0.45, 0.49, 0.5, 0.49, 0.45, 0.36, 0.14),
     "wedge": (0.1, 0.26, 0.32, 0.36, 0.41, 0.46, 0.5, 0.45, 0.18),
@@ -34,10 +34,10 @@ PROFILES: dict[str, tuple[float, ...]] = {
 
 # Antlers branch, so their outline is listed vertex by vertex: along the axis, across it.
 ANTLER = (
-    (0.0, 0.07), (0.28, 0.07), (0.36, 0.26), (0.5, 0.5), (0.56, 0.46), (0.48, 0.2), (0.47, 0.07), (0.64, 0.07), (0.74, 0.2),
-    (0.9, 0.38), (0.95, 0.33), (0.84, 0.1), (0.83, 0.02), (1.0, -0.12), (0.97, -0.18), (0.74, -0.06), (0.6, -0.07),
-    (0.68, -0.3), (0.63, -0.35), (0.5, -0.14), (0.44, -0.07), (0.25, -0.07), (0.3, -0.22), (0.26, -0.26), (0.16, -0.1),
-    (0.13, -0.07), (0.08, -0.07), (0.0, -0.07),
+    (0.0, 0.07), (0.28, 0.07), (0.36, 0.26), (0.5, 0.5), (0.56, 0.46), (0.48, 0.2), (0.47, 0.07),
+    (0.64, 0.07), (0.74, 0.2), (0.9, 0.38), (0.95, 0.33), (0.84, 0.1), (0.83, 0.02), (1.0, -0.12),
+    (0.97, -0.18), (0.74, -0.06), (0.6, -0.07), (0.68, -0.3), (0.63, -0.35), (0.5, -0.14), (0.44, -0.07),
+    (0.25, -0.07), (0.3, -0.22), (0.26, -0.26), (0.16, -0.1), (0.13, -0.07), (0.08, -0.07), (0.0, -0.07),
 )  # fmt: skip
 
 
@@ -55,13 +55,15 @@ TEMPLATES = _templates()
 
 TEMPLATE_INDEX: dict[str, int] = {name: index for index, name in enumerate((*PROFILES, "antler horn"))}
 
-STROKE_COLUMNS = ("template", "piece", "x", "y", "angle", "curl", "length", "width")
-"""A stroke is one shape: which template, which piece it paints, its base, its heading there and the total turn along its
-axis (radians, clockwise on screen), its length and its full width."""
-
 
 def outlines(strokes: Floats) -> Floats:
-    """Bends templates along circular arcs: (R, 8) strokes to (R, 2·STATIONS, 2) vertices in the strokes' own unit."""
+    """Bends templates along circular arcs: (R, 8) strokes to (R, 2·STATIONS, 2) vertices in the strokes' own unit.
+
+    Args:
+        strokes: One shape a row: index of its template, index of the piece that it paints (not used here), x and y of
+            its base, its heading there and the total turn along its axis (radians, clockwise on screen), its length
+            and its full width.
+    """
     _, _, x, y, angle, curl, length, width = strokes.T[:, :, None]
     template = TEMPLATES[:, strokes[:, 0].astype(np.intp)]
     along, across = template[0], width * template[1]

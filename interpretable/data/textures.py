@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 PATTERNS = 24  # a third each of plain, stripes and spots
 LIGHTS = 12
+NOISE_UNIT = 64  # standard deviation of the noise tile in grey levels: integers, so fine steps remain when scaled down
 WAVES = 14  # plane waves in a pattern or light: enough that no two cuts look alike
 
 
@@ -19,11 +20,11 @@ class Textures(NamedTuple):
     lights: NDArray[np.uint16]
     """(LIGHTS, 2S, 2S): brightness times 128."""
     noise: NDArray[np.int16]
-    """(3, 2S, 2S): normal noise with a standard deviation of 64."""
+    """(3, 2S, 2S): normal noise with a standard deviation of NOISE_UNIT."""
 
 
 def _waves(frequency: NDArray[np.float64], phase: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Mean-zero, unit-variance sum of plane waves; frequencies (W, 2) in cycles per canvas, (side, side) over two canvases."""
+    """Unit-variance sum of plane waves (W, 2), in cycles per canvas, as (side, side) samples over two canvases."""
     position = 2 * np.pi * (np.arange(side) + 0.5) * 2 / side
     x, y = np.multiply.outer(position, frequency[:, 0]), np.multiply.outer(position, frequency[:, 1]) + phase
     field: NDArray[np.float64] = (np.cos(y) @ np.cos(x).T - np.sin(y) @ np.sin(x).T) * np.sqrt(2 / len(phase))
@@ -32,7 +33,7 @@ def _waves(frequency: NDArray[np.float64], phase: NDArray[np.float64], side: int
 
 @cache
 def textures(image_size: int) -> Textures:
-    """The tiles for an image size: the same functions at every size, so that a picture keeps its look when it is enlarged."""
+    """The tiles for an image size: the same functions of place at every size, so that a scene keeps its look."""
     rng = np.random.default_rng(20180618)
     patterns = np.zeros((PATTERNS, 4 * image_size, 4 * image_size), np.uint8)
     for index in range(PATTERNS // 3, PATTERNS):
@@ -46,5 +47,5 @@ def textures(image_size: int) -> Textures:
     for light in lights:
         field = _waves(rng.normal(0, 0.9, (WAVES, 2)), rng.uniform(0, 2 * np.pi, WAVES), 2 * image_size)
         light[:] = (128 * (1 + 0.16 * field).clip(0.55, 1.5)).astype(np.uint16)
-    noise = (64 * rng.standard_normal((3, 2 * image_size, 2 * image_size))).astype(np.int16)
+    noise = (NOISE_UNIT * rng.standard_normal((3, 2 * image_size, 2 * image_size))).astype(np.int16)
     return Textures(patterns, lights, noise)

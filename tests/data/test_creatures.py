@@ -122,12 +122,12 @@ def test_a_fixed_position_predicts_a_landmark_badly(part: int, held_out: Drawn) 
     nearest = float(np.linalg.norm(landmarks - grid, axis=2).mean(1).min() / diagonal)
     inside = (np.abs(grid - boxes[:, :2]) <= boxes[:, 2:] / 2).all(2).mean(1).max()
     print(
-        f"{PARTS[part]}: shown in {shown.mean():.0%}; best fixed position is {nearest:.1%} of the diagonal away and in the "
-        f"part's box {inside:.0%} of the time; location instability of the centre {spread:.3f}"
+        f"{PARTS[part]}: shown in {shown.mean():.0%}; best fixed position is {nearest:.1%} of the diagonal away and in "
+        f"the part's box {inside:.0%} of the time; location instability of the centre {spread:.3f}"
     )
     assert spread >= 0.045
     assert nearest >= 0.1
-    # The boxes of torso and legs are a third of the image wide, so a fixed place is often inside though far from the landmark.
+    # Boxes of torso and legs are a third of the image wide: a fixed place is often inside yet far from the landmark.
     assert inside <= (0.6 if PARTS[part] in ("torso", "legs") else 0.25)
 
 
@@ -139,7 +139,8 @@ def test_an_image_does_not_depend_on_what_was_drawn_before_nor_on_the_process() 
     code = (
         "import hashlib; from interpretable.data.creatures import Creatures\n"
         "s = Creatures('validation', 12, 64, 3)[5]; h = hashlib.sha256()\n"
-        "[h.update(s[k].numpy().tobytes()) for k in ('image', 'label', 'landmarks', 'boxes', 'masks')]; print(h.hexdigest())"
+        "[h.update(s[k].numpy().tobytes()) for k in ('image', 'label', 'landmarks', 'boxes', 'masks')]\n"
+        "print(h.hexdigest())"
     )
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == first[0]
@@ -318,7 +319,7 @@ def test_an_impossible_argument_is_refused_in_one_sentence(arguments: dict[str, 
 
 
 def test_a_stroke_bends_along_a_circular_arc() -> None:
-    # An ellipse 2 long and 1 wide, straight and then turned through a quarter circle from heading right to heading down.
+    # An ellipse 2 long and 1 wide: straight, and turned through a quarter circle from heading right to heading down.
     ellipse = TEMPLATE_INDEX["ellipse"]
     straight, bent = outlines(np.array([[ellipse, 0, 1, 3, 0, 0, 2, 1], [ellipse, 0, 1, 3, 0, np.pi / 2, 2, 1]], float))
     assert straight.min(0) == pytest.approx([1, 2.5], abs=0.02)
