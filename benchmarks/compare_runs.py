@@ -23,6 +23,8 @@ TEMPERATURE = 0.2
 
 
 class Row(NamedTuple):
+    """What is printed of a network."""
+
     accuracy: float
     mutual_information: float
     bound: float
@@ -48,6 +50,8 @@ def measure(run: Run) -> Row:
     maps = torch.cat(kept)
     peaks = mean_peak(maps)
     scale = torch.where(peaks > 0, 1 / (peaks * TEMPERATURE), 0)
+    if len(maps) < BATCH:
+        raise SystemExit(f"The test split needs at least {BATCH} images, found {len(maps)} in {run.folder}.")
     full = maps.split(BATCH)[: len(maps) // BATCH]  # a smaller batch has a lower bound
     alive = peaks > 0
     return Row(

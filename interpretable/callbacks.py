@@ -35,8 +35,9 @@ class LearningCurves(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the curves."""
-        if trainer.is_global_zero and self.history:
-            draw_learning_curves(self.history, run_dir(trainer) / "curves.png")
+        folder = run_dir(trainer) if trainer.is_global_zero else None
+        if folder and self.history:
+            draw_learning_curves(self.history, folder / "curves.png")
 
 
 class _Top(NamedTuple):
@@ -97,7 +98,8 @@ class TopImages(pl.Callback):
             # With several ranks a leading axis counts them; each holds the top images of its share.
             gathered = (trainer.strategy.all_gather(part).reshape(-1, *part.shape[1:]).cpu() for part in top)
             top = _Top(*gathered).strongest(self.images)
-            if not trainer.is_global_zero:
+            folder = run_dir(trainer) if trainer.is_global_zero else None
+            if folder is None:
                 continue
             chosen = top.peaks.mean(0).argsort(descending=True)[: self.filters]
             draw_top_images(
@@ -105,5 +107,5 @@ class TopImages(pl.Callback):
                 top.maps[:, chosen].transpose(0, 1),
                 fields[number - 1],
                 [f"filter {int(c)}" for c in chosen],
-                run_dir(trainer) / f"filters_layer{number}.png",
+                folder / f"filters_layer{number}.png",
             )

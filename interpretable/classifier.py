@@ -92,15 +92,25 @@ class InterpretableClassifier(pl.LightningModule):
                 f"task=binary tells one category from background and needs num_classes=2, got {num_classes}; "
                 "choose the two with data.classes, or use task=multiclass."
             )
+        for name, value, least in (
+            ("num_classes", num_classes, 1),
+            ("filter_weight", filter_weight, 0),
+            ("lr", lr, 0),
+            ("trunk_lr", trunk_lr, 0),
+            ("weight_decay", weight_decay, 0),
+        ):
+            if value < least:
+                raise ConfigurationError(f"{name} must be {least} or more, got {value}.")
         self.save_hyperparameters()
         self.task = task
         self.num_classes = num_classes
         self.filter_weight = filter_weight
-        self._filter_factor = rate_factor("constant", filter_warmup, steps=0)
+        self._filter_factor = rate_factor("constant", filter_warmup, steps=0)  # laid out when training starts
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
             backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
         )
+        self.net.to(memory_format=torch.channels_last)  # a quarter less time per step
         self.part_losses = nn.ModuleList(
             PartTemplateLoss(self.net.num_filters, objective, temperature, beta, num_classes=outputs)
             for _ in range(part_layers)
@@ -122,8 +132,20 @@ class InterpretableClassifier(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Lays out the rise of the filter loss's weight over the steps of the run."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        self._filter_factor = rate_factor("constant", self.hparams["filter_warmup"], steps)
+        self._filter_factor = rate_factor("constant", self.hparams["filter_warmup"], self._total_steps())
+
+    def _total_steps(self) -> int:
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ConfigurationError(
+                "The schedules of the learning rate and of the filter loss need the length of the run, found none: set "
+                "trainer.max_epochs or trainer.max_steps."
+            )
+        return int(steps)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forgets the initial weights, which the checkpoint replaces and which need not be there any more."""
+        checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "weights": None}
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, outputs) logits of images (B, 3, H, W)."""
@@ -150,7 +172,8 @@ class InterpretableClassifier(pl.LightningModule):
                 f"filter_loss/{layer}": terms.loss.detach(),
                 f"mutual_information/{layer}": terms.mutual_information.mean(),
                 f"mutual_information_bound/{layer}": math.log(min(templates, len(logits) * self.trainer.world_size)),
-                f"effective_images/{layer}": terms.effective_images.nanmean(),
+                # A batch on which every filter is silent rests on no image at all.
+                f"effective_images/{layer}": terms.effective_images.nanmean().nan_to_num(0),
                 f"dead_filters/{layer}": terms.dead.mean(),
             }
         logged["loss"] = total.detach()
@@ -168,7 +191,15 @@ class InterpretableClassifier(pl.LightningModule):
         loss, logits, _ = self._step(batch, "train")
         decisions, target = scores(self.task, logits, batch["label"])["accuracy"]
         accuracy = (decisions == target).float().mean()
-        self.log("train/accuracy", accuracy, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(logits))
+        self.log(
+            "train/accuracy",
+            accuracy,
+            prog_bar=True,
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(logits),
+            sync_dist=True,
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -197,11 +228,13 @@ class InterpretableClassifier(pl.LightningModule):
         names = names or [str(label) for label in range(self.num_classes)]
         accuracies = self.class_accuracy.compute()
         self.class_accuracy.reset()
-        self.log_dict({f"test/accuracy/{name}": value for name, value in zip(names, accuracies, strict=True)})
+        per_class = {f"test/accuracy/{name}": value for name, value in zip(names, accuracies, strict=True)}
+        self.log_dict(per_class, sync_dist=True)
         if self.location_instability.update_called:
             result = self.location_instability.compute()
             self.location_instability.reset()
-            self.log_dict({f"test/location_instability/{name}": value for name, value in result._asdict().items()})
+            numbers = {f"test/location_instability/{name}": value for name, value in result._asdict().items()}
+            self.log_dict(numbers, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities with the index of each image in the data set."""
@@ -241,6 +274,6 @@ class InterpretableClassifier(pl.LightningModule):
             weight_decay=options["weight_decay"],
             options=options["optimizer_options"] or {},
         )
-        factor = rate_factor(options["schedule"], options["warmup"], int(self.trainer.estimated_stepping_batches))
+        factor = rate_factor(options["schedule"], options["warmup"], self._total_steps())
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -5,11 +5,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities import rank_zero_only
 
 from interpretable.callbacks import LearningCurves, TopImages
 from interpretable.classifier import InterpretableClassifier
@@ -23,15 +25,18 @@ class SaveRunConfig(SaveConfigCallback):
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Runs on rank 0 alone."""
-        folder = run_dir(trainer)
-        text = self.parser.dump(self.config, skip_none=False)
-        write_atomically(folder / "config.yaml", text)
-        if stage == "fit" and trainer.loggers:
-            link_latest(folder, Path(trainer.loggers[0].save_dir or "."))
+        if folder := run_dir(trainer):
+            write_atomically(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Moves ``latest`` only now, when model and data have been found to fit."""
+        folder = run_dir(trainer) if trainer.is_global_zero else None
+        if folder and (root := trainer.loggers[0].save_dir):
+            link_latest(folder, Path(root))
 
 
 class TrainingCLI(LightningCLI):
-    """fit, validate, test and predict, with a checkpoint of the best validation accuracy."""
+    """fit, validate, test and predict, with checkpoints of the best validation accuracy and of the last epoch."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what the trainer's own signature does not have."""
@@ -41,7 +46,6 @@ class TrainingCLI(LightningCLI):
                 "checkpoint.monitor": "val/accuracy",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 # One file of each name: a better epoch replaces best.ckpt instead of adding best-v1.ckpt.
                 "checkpoint.enable_version_counter": False,
             }
@@ -51,10 +55,14 @@ class TrainingCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Leaves out initial weights that a checkpoint replaces, so that they need not be there any more."""
-        config = self.config[self.subcommand]
-        if config["ckpt_path"]:
-            config["model"]["weights"] = None
+        """Leaves the loader's workers their cores: threads that wait for a core in use take twice the time."""
+        workers = self.config[self.subcommand]["data"]["num_workers"]
+        torch.set_num_threads(max(1, torch.get_num_threads() - workers))
+
+    def before_fit(self) -> None:
+        """Opens the test split before the training that a test is to conclude: a missing one is told at once."""
+        if self.config["fit"]["test_after_fit"]:
+            _ = self.datamodule.test_dataset
 
     def after_fit(self) -> None:
         """Tests where asked to, then says where everything is."""
@@ -62,16 +70,16 @@ class TrainingCLI(LightningCLI):
             return
         if self.config["fit"]["test_after_fit"]:
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
-        self._say_where(run_dir(self.trainer) if self.trainer.is_global_zero else Path())
-
-    @rank_zero_only
-    def _say_where(self, folder: Path) -> None:
-        best = folder / "checkpoints" / "best.ckpt"
-        print(
-            f"\nRun folder: {folder} (config.yaml, metrics.csv, curves.png, checkpoints)\n"
-            f"Next: python train.py test --config {folder / 'config.yaml'} --ckpt_path {best}",
-            flush=True,
-        )
+        folder = run_dir(self.trainer) if self.trainer.is_global_zero else None
+        checkpoints = self.trainer.checkpoint_callback
+        if folder and isinstance(checkpoints, ModelCheckpoint):
+            written = ", ".join(sorted(path.name for path in folder.iterdir()))
+            print(
+                f"\nRun folder: {folder} ({written})\n"
+                f"Next: python train.py test --config {folder / 'config.yaml'} "
+                f"--ckpt_path {os.path.relpath(checkpoints.best_model_path)}",
+                flush=True,
+            )
 
 
 def _silence_what_the_user_cannot_mend() -> None:
@@ -81,10 +89,17 @@ def _silence_what_the_user_cannot_mend() -> None:
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     # How many workers pay depends on the data: drawn images in the main process are fast enough.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
-    # A test writes to its own folder; the checkpoints that it reads stay where they are.
+    # A test, or a resumed run, writes to its own folder; the checkpoint that it reads stays where it is.
     warnings.filterwarnings("ignore", r"The dirpath has changed from")
+    # The best checkpoint is that of the first callback, which the configuration describes.
+    warnings.filterwarnings("ignore", r"`.\w+\(ckpt_path=\"best\"\)` found multiple `ModelCheckpoint` callbacks")
     # Everything is logged once an epoch.
     warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
+
+
+def _last_checkpoint() -> ModelCheckpoint:
+    """Keeps last.ckpt at the end of every epoch; `save_last` would write it only when the best one changes."""
+    return ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 def main(args: Sequence[str] | None = None) -> TrainingCLI:
@@ -101,12 +116,16 @@ def main(args: Sequence[str] | None = None) -> TrainingCLI:
             seed_everything_default=0,
             trainer_defaults={
                 "logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "runs", "name": ""}},
-                "callbacks": [LearningCurves(), TopImages()],
+                "callbacks": [LearningCurves(), TopImages(), _last_checkpoint()],
             },
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
             args=args if args is None else list(args),
         )
-    except InterpretableError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InterpretableError, MisconfigurationException, OSError, UnpicklingError) as error:
+        # A loader's worker puts its own traceback before the sentence.
+        sentence = (
+            str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+        )
+        print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from error

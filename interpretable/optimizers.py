@@ -32,11 +32,11 @@ def build_optimizer(
     known: dict[str, Callable[..., torch.optim.Optimizer]] = {
         key: value
         for key, value in vars(torch.optim).items()
-        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and "weight_decay" in _arguments(value)
     }
     if name not in known:
         raise ConfigurationError(f"torch.optim has no optimizer {name!r}; choose one of {', '.join(sorted(known))}.")
-    accepted = set(inspect.signature(known[name]).parameters) - {"params"}
+    accepted = _arguments(known[name]) - {"params", "lr", "weight_decay"}
     if unknown := sorted(set(options) - accepted):
         raise ConfigurationError(
             f"{name} takes no option {', '.join(unknown)}; it takes {', '.join(sorted(accepted))}."
@@ -45,18 +45,22 @@ def build_optimizer(
     for key, parameter in net.named_parameters():
         if parameter.requires_grad:
             groups.setdefault((key.startswith("trunk."), parameter.ndim > 1), []).append(parameter)
-    return known[name](
-        [
-            {
-                "params": parameters,
-                "lr": lr * (trunk_lr if in_trunk else 1),
-                "weight_decay": weight_decay if decayed else 0.0,
-            }
-            for (in_trunk, decayed), parameters in groups.items()
-        ],
-        lr=lr,
-        **options,
-    )
+    described = [
+        {
+            "params": parameters,
+            "lr": lr * (trunk_lr if in_trunk else 1),
+            "weight_decay": weight_decay if decayed else 0.0,
+        }
+        for (in_trunk, decayed), parameters in groups.items()
+    ]
+    try:
+        return known[name](described, lr=lr, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{name} does not take optimizer_options {options}: {error}.") from error
+
+
+def _arguments(optimizer: Callable[..., torch.optim.Optimizer]) -> set[str]:
+    return set(inspect.signature(optimizer).parameters)
 
 
 def rate_factor(schedule: Schedule, warmup: float, steps: int) -> Callable[[int], float]:
@@ -71,7 +75,7 @@ def rate_factor(schedule: Schedule, warmup: float, steps: int) -> Callable[[int]
         ConfigurationError: The warm-up is not a share.
     """
     if not 0 <= warmup < 1:
-        raise ConfigurationError(f"warmup is a share of the run in [0, 1), got {warmup}.")
+        raise ConfigurationError(f"A warm-up must be a share of the run in [0, 1), got {warmup}.")
     rising = int(warmup * steps)
 
     def factor(step: int) -> float:

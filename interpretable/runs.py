@@ -1,6 +1,7 @@
 """Run folders: where a run writes, which one is the newest, and how a finished one is opened again."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 LATEST = "latest"
 
 
-def run_dir(trainer: "pl.Trainer") -> Path:
-    """The run's own folder, the parent of its checkpoints, for every kind of logger; to be used on rank 0 alone."""
+def run_dir(trainer: "pl.Trainer") -> Path | None:
+    """The run's own folder, the parent of its checkpoints, for every kind of logger; to be used on rank 0 alone.
+
+    None for a run that keeps no folder: without a logger, and for ``fast_dev_run``.
+    """
     # As ModelCheckpoint does it: `trainer.log_dir` is shared by all runs under W&B's logger.
     logger = trainer.loggers[0] if trainer.loggers else None
     if logger is None or logger.save_dir is None:
-        return Path(trainer.default_root_dir)
+        return None
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(logger.save_dir) / str(logger.name) / version
 
@@ -40,8 +44,12 @@ def link_latest(folder: Path, root: Path) -> None:
     """Points ``root/latest`` at a run folder."""
     temporary = root / f".{LATEST}.{os.getpid()}"
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(folder, root), target_is_directory=True)
-    temporary.replace(root / LATEST)
+    try:
+        temporary.symlink_to(os.path.relpath(folder, root), target_is_directory=True)
+        temporary.replace(root / LATEST)
+    except OSError as error:  # a folder of that name stands there, or the file system has no links
+        temporary.unlink(missing_ok=True)
+        warnings.warn(f"{root / LATEST} could not be pointed at {folder} ({error}); training goes on.", stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,7 @@ def load_run(path: str | Path) -> Run:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(PartsDataModule, "data")
     datamodule = parser.instantiate_classes(parser.parse_object({"data": config["data"]})).data
-    # The checkpoint replaces the initial weights, which need not be there any more.
-    model = InterpretableClassifier.load_from_checkpoint(
-        checkpoint, map_location="cpu", weights_only=True, weights=None
-    )
+    if config["data"]["seed"] is None and isinstance(config["seed_everything"], int):
+        datamodule.seed = config["seed_everything"]
+    model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     return Run(model.eval(), datamodule, config, folder)

@@ -12,6 +12,8 @@ from torchmetrics.classification import (
     MultilabelAccuracy,
 )
 
+from interpretable.errors import ConfigurationError
+
 Task = Literal["multiclass", "binary", "multilabel"]
 
 
@@ -29,6 +31,10 @@ def memberships(task: Task, labels: Tensor, num_classes: int) -> Tensor:
 
 def task_loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
     """Softmax cross-entropy for multiclass, else the logistic loss averaged over images and outputs; a scalar."""
+    if labels.ndim == 2 and task != "multilabel":
+        raise ConfigurationError(
+            f"task={task} needs one class per image, but the data has several labels per image: use task=multilabel."
+        )
     if task == "multiclass":
         return F.cross_entropy(logits, labels)
     return F.binary_cross_entropy_with_logits(logits, memberships(task, labels, logits.shape[1]).to(logits.dtype))

@@ -45,6 +45,7 @@ def centroid(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filte
     What the authors' code takes for μ̂ in place of the paper's maximum. Maps are non-negative.
     """
     h, w = x.shape[-2:]
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round to another cell
     total = x.sum((-2, -1)).clamp(min=torch.finfo(x.dtype).tiny)
     row = (x.sum(-1) * torch.arange(h, dtype=x.dtype, device=x.device)).sum(-1) / total
     column = (x.sum(-2) * torch.arange(w, dtype=x.dtype, device=x.device)).sum(-1) / total

@@ -10,8 +10,10 @@ import pytest
 import torch
 import wandb
 import yaml
+from data.drawn import draw_part_folder
 
 from interpretable import load_run
+from interpretable.callbacks import LearningCurves
 from interpretable.cli import main
 from interpretable.errors import RunError
 from interpretable.models import small
@@ -77,7 +79,8 @@ def test_the_command_that_a_run_recommends_gives_the_numbers_of_its_own_test(qui
     command = [sys.executable, repository / "train.py", *words, "--trainer.logger.init_args.save_dir=again"]
     subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     (again,) = (root / "again").glob("version_*")
-    assert rows(again)[-1]["test/accuracy"] == rows(folder)[-1]["test/accuracy"]
+    for name in ("test/task_loss", "test/mutual_information/layer2"):  # an untrained network has the same accuracy here
+        assert rows(again)[-1][name] == rows(folder)[-1][name]
     assert (root / "runs" / "latest").resolve() == folder.resolve()  # a test is no training run
 
 
@@ -141,7 +144,86 @@ def test_a_wandb_run_keeps_its_configuration_beside_its_checkpoints():
     assert len(runs) == 2
     for run in runs:
         assert {path.name for path in run.iterdir()} == {"config.yaml", "checkpoints", "curves.png"}
-    assert Path("runs/latest").resolve() in {run.resolve() for run in runs}
+    newer = max(runs, key=lambda run: (run / "checkpoints" / "best.ckpt").stat().st_mtime_ns)
+    assert Path("runs/latest").resolve() == newer.resolve()
+
+
+def test_last_is_the_last_epoch_even_when_accuracy_stands_still_and_training_goes_on_from_it():
+    words = ["fit", "--model.num_classes=8", "--model.lr=0", *TINY, "--trainer.accelerator=cpu"]
+    main(words)
+    last = torch.load("runs/latest/checkpoints/last.ckpt", weights_only=True)
+    best = torch.load("runs/latest/checkpoints/best.ckpt", weights_only=True)
+    assert (best["epoch"], last["epoch"]) == (0, 1)
+    resumed = main([*words, "--trainer.max_epochs=3", "--ckpt_path=runs/version_0/checkpoints/last.ckpt"])
+    assert resumed.trainer.current_epoch == 3
+    (curves,) = [callback for callback in resumed.trainer.callbacks if isinstance(callback, LearningCurves)]
+    assert [epoch["epoch"] for epoch in curves.history] == [0, 1, 2]
+
+
+def test_a_start_that_fails_leaves_latest_alone(capsys):
+    words = ["fit", *TINY, "--trainer.accelerator=cpu"]
+    main([*words, "--model.num_classes=8"])
+    with pytest.raises(SystemExit):
+        main([*words, "--model.num_classes=5"])
+    assert os.readlink("runs/latest") == "version_0"
+    assert "error: The model has num_classes=5" in capsys.readouterr().err
+
+
+def test_a_trial_run_writes_nothing_and_a_run_without_logger_overwrites_nothing():
+    Path("config.yaml").write_text("mine")
+    words = ["fit", "--model.num_classes=8", *TINY, "--trainer.accelerator=cpu"]
+    main([*words, "--trainer.fast_dev_run=1"])
+    assert [path.name for path in Path().iterdir()] == ["config.yaml"]
+    main([*words, "--trainer.logger=false"])
+    assert {path.name for path in Path().iterdir()} == {"config.yaml", "checkpoints"}
+    assert Path("config.yaml").read_text() == "mine"
+
+
+def test_validate_and_predict_go_through_the_same_door():
+    words = ["--model.num_classes=8", *TINY, "--trainer.accelerator=cpu"]
+    validated = main(["validate", *words])
+    assert validated.trainer.callback_metrics["val/task_loss"].isfinite()
+    assert main(["predict", *words]).trainer.predict_loop.epoch_loop.batch_progress.total.completed == 3
+
+
+def test_a_missing_test_split_is_told_before_training(tmp_path, capsys):
+    folder = draw_part_folder(tmp_path / "folder", test=0)
+    words = [f"--data.root={folder}", "--data.dataset=PartAnnotatedFolder", "--data.batch_size=2", *TINY[2:]]
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.num_classes=2", "--test_after_fit=true", "--trainer.accelerator=cpu", *words])
+    assert "the split test" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_data_ends_in_one_line_with_any_number_of_workers(tmp_path, capsys, workers):
+    folder = draw_part_folder(tmp_path / "folder")
+    for image in (folder / "images").rglob("*.png"):
+        image.write_bytes(b"no image")
+    words = [f"--data.root={folder}", "--data.dataset=PartAnnotatedFolder", "--data.batch_size=2", *TINY[2:]]
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.num_classes=2", f"--data.num_workers={workers}", "--trainer.accelerator=cpu", *words])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "annotations.csv:" in line
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--ckpt_path=missing.ckpt"], "missing.ckpt"),
+        (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:01"], "set trainer.max_epochs or trainer.max_steps"),
+        (["--model.optimizer_options={betas: 3}"], "AdamW does not take optimizer_options {'betas': 3}"),
+        (["--model.optimizer=LBFGS"], "torch.optim has no optimizer 'LBFGS'; choose one of"),
+        (["--model.filter_weight=-1"], "filter_weight must be 0 or more, got -1"),
+        (["--data.num_workers=-1"], "num_workers was expected to be 0 or more, found -1"),
+    ],
+)
+def test_what_cannot_work_ends_in_one_line(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--model.num_classes=8", *TINY, "--trainer.accelerator=cpu", *words])
+    assert stopped.value.code != 0
+    assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_classes_that_disagree_with_the_data_end_in_one_line(capsys):
@@ -161,7 +243,6 @@ def test_an_error_reaches_a_terminal_without_a_traceback(repository, tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert not (tmp_path / "runs" / "latest").exists()
 
 
 @pytest.mark.slow
@@ -178,3 +259,4 @@ def test_two_cpu_processes_train_through_the_same_door(repository, tmp_path):
     assert (folders[0] / "curves.png").is_file()
     assert (folders[0] / "filters_layer2.png").is_file()
     assert result.stdout.count("Run folder:") == 1
+    assert {row["epoch"] for row in rows(folders[0]) if row["train/accuracy"]} == {"0", "1"}

@@ -60,7 +60,7 @@ def test_constant_stays_at_one_after_the_rise():
 
 @pytest.mark.parametrize("warmup", [-0.1, 1.0])
 def test_a_warmup_that_is_no_share_is_refused(warmup):
-    with pytest.raises(ConfigurationError, match=r"warmup is a share of the run in \[0, 1\)"):
+    with pytest.raises(ConfigurationError, match=r"A warm-up must be a share of the run in \[0, 1\)"):
         rate_factor("cosine", warmup, 10)
 
 

@@ -67,7 +67,7 @@ class PartsDataModule(pl.LightningDataModule):
         self.root = root
         self.options = dict(options or {})
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        _check_numbers(batch_size, validation, mirror, (height, width), augmentation or ())
+        _check_numbers(batch_size, num_workers, validation, mirror, (height, width), augmentation or ())
         self.image_size = (height, width)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -98,12 +98,18 @@ class PartsDataModule(pl.LightningDataModule):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels, in order."""
-        return self.train_dataset.classes
+        return self._opened.classes
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts, in order; empty for sets without part annotations."""
-        return self.train_dataset.parts
+        return self._opened.parts
+
+    @property
+    def _opened(self) -> TransformedImages:
+        """A split that is open already, so that a folder of test images alone can be tested."""
+        opened = (vars(self).get(f"{split}_dataset") for split in ("train", "validation", "test"))
+        return next((data for data in opened if data is not None), None) or self.train_dataset
 
     @property
     def num_classes(self) -> int:
@@ -167,6 +173,7 @@ class PartsDataModule(pl.LightningDataModule):
 
 def _check_numbers(
     batch_size: int,
+    num_workers: int,
     validation: float,
     mirror: float,
     image_size: tuple[int, int],
@@ -176,6 +183,8 @@ def _check_numbers(
         raise ConfigurationError(
             f"batch_size was expected to be at least 2, found {batch_size}: one image has no contrast"
         )
+    if num_workers < 0:
+        raise ConfigurationError(f"num_workers was expected to be 0 or more, found {num_workers}; try 0")
     if not 0 < validation < 1:
         raise ConfigurationError(f"validation was expected to be a share between 0 and 1, found {validation}; try 0.1")
     if min(image_size) < 1:

@@ -1,6 +1,6 @@
 """Painting a scene: polygons of surface numbers at twice the resolution, coloured by a palette and averaged down."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from interpretable.data.scene import FIRST_CLUTTER, FIRST_OCCLUDER, Scene
 from interpretable.data.textures import LIGHTS, NOISE_UNIT, PATTERNS, textures
 
 Bytes = NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 
 SUPERSAMPLING = 2
 EDGE_BRIGHTNESS = 0.45  # where two surfaces meet: outlines as in a picture book; fainter ones are learned more slowly
@@ -50,7 +51,7 @@ def _edges(surface: Bytes) -> Bytes:
     return edge.view(np.uint8).reshape(surface.shape)
 
 
-def _cut(tile: NDArray[np.generic], corner: NDArray[np.float64], side: int) -> NDArray[np.generic]:
+def _cut(tile: NDArray[Number], corner: NDArray[np.float64], side: int) -> NDArray[Number]:
     top, left = (corner * side).astype(np.intp).tolist()
     return tile[..., top : top + side, left : left + side]
 

@@ -12,7 +12,7 @@ TOP_IMAGES = 100
 """The paper's number of images per filter and part."""
 
 RANDOM_FILTERS = 256
-"""Filters drawn for the random floor: enough for its third decimal."""
+"""Filters drawn at least for the random floor: enough for its third decimal."""
 
 
 def location_instability(
@@ -75,10 +75,10 @@ class LocationInstabilityResult(NamedTuple):
     instability: Tensor
     best_class: Tensor
     centre: Tensor
-    """A filter that always fires in the centre of the image."""
+    """The same filters on the same images, always firing in the centre of the image."""
     centre_best_class: Tensor
     random: Tensor
-    """Filters that fire at uniformly random places with random strength."""
+    """The same filters on the same images, firing at uniformly random places."""
     random_best_class: Tensor
 
 
@@ -140,12 +140,16 @@ class LocationInstability(Metric):
         positions, landmarks, labels, sizes = (
             dim_zero_cat(state) for state in (self.positions, self.landmarks, self.labels, self.sizes)
         )
+        values = dim_zero_cat(self.values)
+        # The floors keep when and how strongly each filter fires and move only where: a filter that fires on few
+        # images has a lucky class more often, which the floor must share.
+        repeated = values.repeat(1, -(-RANDOM_FILTERS // values.shape[1]))
         generator = torch.Generator().manual_seed(0)  # on the CPU, so that the floor is the same on every device
-        drawn = torch.rand(len(sizes), RANDOM_FILTERS, 3, generator=generator).to(sizes)
+        anywhere = torch.rand(*repeated.shape, 2, generator=generator).to(sizes) * sizes[:, None]
         filters = (
-            (dim_zero_cat(self.values), positions),
-            (torch.ones_like(sizes[:, :1]), sizes[:, None] / 2),
-            (1 - drawn[..., 0], drawn[..., 1:] * sizes[:, None]),  # 1 − u is never 0: every image counts
+            (values, positions),
+            (values, (sizes[:, None] / 2).expand_as(positions)),
+            (repeated, anywhere),
         )
         diagonal = torch.linalg.vector_norm(sizes, dim=-1)
         tables = [
