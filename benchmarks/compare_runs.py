@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from interpretable import Run, load_run
+from interpretable import InterpretableError, Run, load_run
 from interpretable.losses import effective_images, mean_peak, mutual_information
 from interpretable.metrics import LocationInstability
 
@@ -69,7 +69,10 @@ def main() -> None:
     parser.add_argument("run", help="run folder of the interpretable network")
     parser.add_argument("plain", help="run folder of its plain twin")
     arguments = parser.parse_args()
-    rows = {name: measure(load_run(getattr(arguments, name))) for name in ("plain", "run")}
+    try:
+        rows = {name: measure(load_run(getattr(arguments, name))) for name in ("plain", "run")}
+    except InterpretableError as error:
+        raise SystemExit(f"error: {error}") from error
     table = Table(
         "network",
         "accuracy",

@@ -84,8 +84,11 @@ def load_run(path: str | Path) -> Run:
     config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(PartsDataModule, "data")
-    datamodule = parser.instantiate_classes(parser.parse_object({"data": config["data"]})).data
+    datamodule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
     if config["data"]["seed"] is None and isinstance(config["seed_everything"], int):
         datamodule.seed = config["seed_everything"]
-    model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # Lightning 2.6 instantiates by a call that jsonargparse 5 removes; the bound below 5 is the cure.
+        warnings.filterwarnings("ignore", r"\s*(By default only one Jsonargparse|``instantiate_classes`` was)")
+        model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     return Run(model.eval(), datamodule, config, folder)

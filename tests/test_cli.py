@@ -183,7 +183,7 @@ def test_validate_and_predict_go_through_the_same_door():
     words = ["--model.num_classes=8", *TINY, "--trainer.accelerator=cpu"]
     validated = main(["validate", *words])
     assert validated.trainer.callback_metrics["val/task_loss"].isfinite()
-    assert main(["predict", *words]).trainer.predict_loop.epoch_loop.batch_progress.total.completed == 3
+    assert main(["predict", *words]).trainer.num_predict_batches == [3]
 
 
 def test_a_missing_test_split_is_told_before_training(tmp_path, capsys):

@@ -18,9 +18,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def training_words(command: str) -> list[str]:
-    """The words after ``python train.py`` of a command that may begin with an installation."""
-    return shlex.split(command.strip().split("python train.py ")[1])
+def training_words(block: str) -> list[list[str]]:
+    """The words after ``python train.py`` of each command, which may begin with an installation."""
+    commands = block.replace("\\\n", " ").strip().splitlines()
+    return [shlex.split(command.split("python train.py ")[1]) for command in commands]
 
 
 def test_two_commands_do_all_the_set_up(repository):
@@ -35,22 +36,17 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    quickstart, _, test, own = blocks("bash")
+    first, _, again, last = blocks("bash")
     opening, network = blocks("python")
-    main(
-        [
-            *training_words(quickstart),
-            "--data.options={size: 16}",
-            "--data.batch_size=8",
-            "--trainer.max_epochs=1",
-            *LESS,
-        ]
-    )
-    main([*training_words(test), *LESS])
+    ((quickstart,), (test, resume), (own,)) = (training_words(block) for block in (first, again, last))
+    less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
+    main([*quickstart, *less_data, "--trainer.max_epochs=1", *LESS])
+    main([*test, *LESS])
+    assert main([*resume, "--trainer.max_epochs=2", *LESS]).trainer.current_epoch == 2
     run = {}
     exec(opening, run)
     assert run["run"].config["data"]["dataset"] == "Creatures"
-    main([*training_words(own), "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
+    main([*own, "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
     assert Path("runs/latest/checkpoints/best.ckpt").is_file()
     net = {}
     exec(network, net)
