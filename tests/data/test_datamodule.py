@@ -276,7 +276,10 @@ data:
 """
     )
     args = ["--config", str(config)]
-    data = LightningCLI(Recorder, PartsDataModule, run=False, args=args, seed_everything_default=5).datamodule
+    cli = LightningCLI(
+        Recorder, PartsDataModule, run=False, args=args, seed_everything_default=5, trainer_defaults={"logger": False}
+    )
+    data = cli.datamodule
     assert data.seed == 5
     assert [type(transform) for transform in data.augmentation] == [v2.RandomResizedCrop, v2.ColorJitter]
     assert data.image_size == (16, 20)
