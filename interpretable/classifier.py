@@ -227,6 +227,10 @@ class InterpretableClassifier(pl.LightningModule):
         names = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         names = names or [str(label) for label in range(self.num_classes)]
         accuracies = self.class_accuracy.compute()
+        with self.class_accuracy.sync_context():
+            shown = cast(Tensor, self.class_accuracy.tp) + cast(Tensor, self.class_accuracy.fn)
+        if self.task != "multilabel":  # a class that the split does not show has no accuracy; torchmetrics says 0
+            accuracies = accuracies.masked_fill(shown == 0, torch.nan)
         self.class_accuracy.reset()
         per_class = {f"test/accuracy/{name}": value for name, value in zip(names, accuracies, strict=True)}
         self.log_dict(per_class, sync_dist=True)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -142,6 +144,12 @@ def test_several_labels_per_image_train_with_multilabel_alone():
     assert found["test/accuracy"] == pytest.approx((decided == truth).float().mean().item())
     with pytest.raises(ConfigurationError, match="task=multiclass needs one class per image"):
         trainer(max_epochs=1).fit(classifier(), loader, loader)
+
+
+def test_a_class_that_the_split_does_not_show_has_no_accuracy():
+    test = trainer()
+    (found,) = test.test(classifier(num_classes=4), DataLoader(samples(classes=3), batch_size=12), verbose=False)
+    assert [math.isnan(found[f"test/accuracy/{label}"]) for label in range(4)] == [False, False, False, True]
 
 
 def test_binary_needs_two_classes():
