@@ -43,8 +43,7 @@ class InterpretableClassifier(pl.LightningModule):
         part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
         mask: Multiply each map by the template at its peak, in training and after.
         filter_weight: Weight of the part-template loss, summed over part layers.
-        filter_warmup: Share of the run in which that weight rises linearly from zero: filters that are told to be
-            selective before they have learned anything settle on clutter.
+        filter_warmup: Share of the run in which that weight rises linearly from zero, so that the task is learned first.
         objective: Objective of `interpretable.losses.PartTemplateLoss`.
         temperature: Temperature of the part-template fitness.
         beta: Slope β of the templates.
@@ -110,7 +109,7 @@ class InterpretableClassifier(pl.LightningModule):
         self.net = InterpretableCNN(
             backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
         )
-        self.net.to(memory_format=torch.channels_last)  # a quarter less time per step
+        self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
         self.part_losses = nn.ModuleList(
             PartTemplateLoss(self.net.num_filters, objective, temperature, beta, num_classes=outputs)
             for _ in range(part_layers)

@@ -55,7 +55,7 @@ class TrainingCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Leaves the loader's workers their cores: threads that wait for a core in use take twice the time."""
+        """Leaves the loader's workers their cores: threads that wait for a core in use slow each step."""
         workers = self.config[self.subcommand]["data"]["num_workers"]
         torch.set_num_threads(max(1, torch.get_num_threads() - workers))
 
