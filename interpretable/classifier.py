@@ -43,7 +43,7 @@ class InterpretableClassifier(pl.LightningModule):
         part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
         mask: Multiply each map by the template at its peak, in training and after.
         filter_weight: Weight of the part-template loss, summed over part layers.
-        filter_warmup: Share of the run in which that weight rises linearly from zero, so that the task is learned first.
+        filter_warmup: Share of the run in which that weight rises linearly from zero, the task being learned first.
         objective: Objective of `interpretable.losses.PartTemplateLoss`.
         temperature: Temperature of the part-template fitness.
         beta: Slope β of the templates.
