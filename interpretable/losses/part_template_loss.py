@@ -1,0 +1,178 @@
+"""The loss of one part layer as a module: it holds the running statistics and calls the objective."""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from interpretable.errors import ConfigurationError
+from interpretable.losses.authors import authors_loss, slope_target
+from interpretable.losses.fitness import at_least_float32, membership_log_prior, template_fitness, uniform_log_prior
+from interpretable.losses.information import information, perplexity
+from interpretable.losses.paper import paper_information
+from interpretable.losses.statistics import class_means, mean_peak, update_average
+
+Objective = Literal["mutual_information", "class_aware", "paper", "authors"]
+
+SLOPE_RATE = 0.016
+"""How far the authors' slopes move to their target in a step: their rate for VGG-16 at the start, with momentum."""
+
+LEAST_RESPONSE = 0.1
+"""Least first entry of the authors' table of categories."""
+
+MANY_CLASSES = 10
+"""Above as many the authors take all classes for equally frequent."""
+
+
+class PartTemplateTerms(NamedTuple):
+    """What one call of the loss knows of each filter, (C,) tensors; only ``loss`` carries gradients."""
+
+    loss: Tensor
+    """Scalar, the mean over filters: −MI, or the authors' surrogate."""
+    mutual_information: Tensor
+    """Nats; that of the class-aware objective is its own, all others have the label-free one."""
+    effective_images: Tensor
+    """exp H(p(x)) between 1 and the batch size; NaN for a filter that is silent on the whole batch."""
+    dead: Tensor
+    """1.0 for a filter that is silent on the whole batch, else 0.0."""
+
+
+class PartTemplateLoss(nn.Module):
+    """Part-template loss of one layer, mean over filters; lower is better. Called on the raw map (ReLU, unmasked).
+
+    The fitness is Σ (x / r_c)·T / temperature with r_c the running mean peak of filter c, so that it depends neither
+    on the scale of a layer nor on the size of its map. r_c is detached and, as all statistics, equal on all ranks.
+
+    Objectives; all but the first give each filter a category, the class with the largest running mean response:
+
+    - ``"mutual_information"``: −MI, exact and label-free.
+    - ``"class_aware"``: positive templates range over the category's images alone, p(x|T_μ) = softmax over members,
+      and T⁻ over all images with the share of other images as its prior. The category enters the paper only through
+      the approximate gradient; this is its exact counterpart. It is above 0 even for equal maps, since the members
+      alone can have shown the part.
+    - ``"paper"``: −MI with the paper's gradient, see `paper_information`.
+    - ``"authors"``: what the authors' code optimises, see `authors_loss`, on activations at their own scale; neither
+      temperature nor beta matter but for the MI that is reported. Slopes of templates are learned (``slope``).
+
+    Args:
+        num_filters: Channels C of the part layer.
+        objective: One of the above.
+        temperature: Divides the fitness; the peak of an average map has fitness 1/temperature.
+        beta: Slope β of the templates.
+        num_classes: Size of the table of categories, which all objectives but the first need.
+
+    Raises:
+        ConfigurationError: The objective is unknown, or lacks the classes or labels it needs.
+    """
+
+    running_peak: Tensor
+    """(C,) r_c."""
+    class_response: Tensor
+    """(C, K) running mean over the images of a class of Σ x, or of max x for the authors' objective; NaN unseen."""
+    class_share: Tensor
+    """(K,) running share of the images that carry a class; kept for the authors' objective."""
+    slope: Tensor
+    """(C,) learned slope β of each filter's templates; kept for the authors' objective."""
+
+    def __init__(
+        self,
+        num_filters: int,
+        objective: Objective = "mutual_information",
+        temperature: float = 0.2,
+        beta: float = 4.0,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if objective not in get_args(Objective):
+            raise ConfigurationError(
+                f"The part-template objective must be one of {', '.join(get_args(Objective))}, got {objective!r}."
+            )
+        if temperature <= 0:
+            raise ConfigurationError(f"The temperature of the part-template loss must be above 0, got {temperature}.")
+        if objective != "mutual_information" and not num_classes:
+            raise ConfigurationError(f"The {objective} objective needs num_classes, the number of categories.")
+        self.objective = objective
+        self.temperature = temperature
+        self.beta = beta
+        categories = (num_classes or 0) if objective != "mutual_information" else 0
+        as_published = objective == "authors"
+        self.register_buffer("running_peak", torch.zeros(num_filters))
+        self.register_buffer("class_response", torch.full((num_filters, categories), torch.nan))
+        self.register_buffer("class_share", torch.full((categories if as_published else 0,), torch.nan))
+        self.register_buffer("slope", torch.full((num_filters if as_published else 0,), float(beta)))
+
+    @property
+    def category(self) -> Tensor:
+        """(C,) int64, each filter's category; −1 for a filter that has seen no class yet, or needs none."""
+        if not self.class_response.shape[1]:
+            return torch.full_like(self.running_peak, -1, dtype=torch.int64)
+        seen = ~self.class_response.isnan()
+        best = torch.where(seen, self.class_response, -torch.inf).argmax(1)
+        return torch.where(seen.any(1), best, -1)
+
+    def forward(self, x: Float[Tensor, "batch filter h w"], labels: Tensor | None = None) -> Float[Tensor, ""]:
+        """The loss, a scalar; in training mode the running statistics take in the batch first.
+
+        Args:
+            x: Raw maps of the part layer.
+            labels: (B,) int64 or (B, K) multi-hot, needed by all objectives but the label-free one.
+        """
+        return self.terms(x, labels).loss
+
+    def terms(self, x: Float[Tensor, "batch filter h w"], labels: Tensor | None = None) -> PartTemplateTerms:
+        """The loss with the statistics that belong beside it; arguments as for `forward`."""
+        x = at_least_float32(x)
+        batch_peak = mean_peak(x)
+        if self.training:
+            update_average(self.running_peak, batch_peak, batch_peak > 0, self.running_peak > 0)
+        members = None if self.objective == "mutual_information" else self._members(x, labels)
+        peaks = self.running_peak.to(x.dtype)
+        scale = torch.where(peaks > 0, 1 / (peaks * self.temperature), 0)
+        exact = self.objective in ("mutual_information", "class_aware")
+        ranged_over = members if exact else None
+        log_prior = uniform_log_prior(x) if ranged_over is None else membership_log_prior(x, ranged_over, "global")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and exact):
+            fitness = template_fitness(x, self.beta, scale, ranged_over)
+            value, log_evidence = information(fitness, log_prior, "global")
+        # A filter that has never fired knows nothing; the class-aware priors alone would earn it some nats.
+        value = torch.where(peaks > 0, value, 0)
+        with torch.no_grad():
+            images = perplexity(log_evidence, "global")
+        return PartTemplateTerms(
+            loss=(-value if exact or members is None else self._surrogate(x, members, scale)).mean(),
+            mutual_information=value.detach(),
+            effective_images=torch.where(batch_peak > 0, images, torch.nan),
+            dead=(batch_peak == 0).to(x.dtype),
+        )
+
+    def _surrogate(self, x: Tensor, members: Tensor, scale: Tensor) -> Tensor:
+        """(C,) of the objectives whose gradient is not that of their value."""
+        if self.objective == "paper":
+            return -paper_information(x, members, beta=self.beta, scale=scale)
+        classes = self.class_share.numel()
+        share = self.class_share if classes <= MANY_CLASSES else torch.full_like(self.class_share, 1 / classes)
+        own = share[self.category.clamp(min=0)].clamp(1e-6, 1 - 1e-6).to(x.dtype)  # a batch may show one class alone
+        loss = authors_loss(x, members, beta=self.slope, share=own if classes > 1 else None)
+        if self.training:  # the slope of this step is that of the mask; the next one has the new slope
+            target = slope_target(x.detach(), members, self.slope)
+            self.slope.lerp_(torch.where(target.isfinite(), target, self.slope).to(self.slope.dtype), SLOPE_RATE)
+        return loss
+
+    @torch.no_grad()
+    def _members(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, C) bool, whether an image carries the category of a filter; updates the table in training mode."""
+        if labels is None:
+            raise ConfigurationError(f"The {self.objective} objective needs the labels of the batch, got none.")
+        membership = (labels if labels.ndim == 2 else F.one_hot(labels, self.class_response.shape[1])).to(x.dtype)
+        if self.training:
+            as_published = self.objective == "authors"
+            means, count, images = class_means(x.amax((-2, -1)) if as_published else x.sum((-2, -1)), membership)
+            started = ~self.class_response.isnan()
+            if as_published:
+                means = torch.where(started, means, means.clamp(min=LEAST_RESPONSE))
+                share, known = self.class_share, ~self.class_share.isnan()
+                update_average(share, count / images, torch.ones_like(known), known)
+            update_average(self.class_response, means, count > 0, started)
+        return (membership[:, self.category.clamp(min=0)] > 0) & (self.category >= 0)
