@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from interpretable.data.samples import Batch
 from interpretable.errors import ConfigurationError
+from interpretable.filter_weight import FilterSchedule, FilterWeight
 from interpretable.losses import Objective, PartTemplateLoss
 from interpretable.metrics import LocationInstability
-from interpretable.models import InterpretableCNN
+from interpretable.models import InterpretableCNN, PartFilters
 from interpretable.optimizers import Schedule, build_optimizer, rate_factor
 from interpretable.tasks import (
     Task,
@@ -41,10 +42,14 @@ class InterpretableClassifier(pl.LightningModule):
         task: ``"multiclass"`` (softmax), ``"binary"`` (one category against background) or ``"multilabel"``
             (one decision per class; integer labels are taken as one of many).
         part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
+        part_share: Share of each part layer's channels that are part filters; the others have no mask and no loss.
         mask: Multiply each map by the template at its peak, in training and after.
-        filter_weight: Weight of the part-template loss, summed over part layers.
-        filter_warmup: Share of the run in which that weight rises linearly from zero, the task being learned first.
-        objective: Objective of `interpretable.losses.PartTemplateLoss`.
+        filter_weight: Weight of the part-template loss, summed over part layers; evaluation takes it as it is.
+        filter_schedule: How that weight goes on in training, see `interpretable.filter_weight.FilterWeight`:
+            ``"constant"``, ``"inverse_epoch"``, ``"mean_peak"``, ``"paper"`` or ``"gradient_ratio"``.
+        filter_warmup: Share of the run in which it rises linearly from zero, the task being learned first.
+        objective: ``"mutual_information"``, ``"class_aware"``, ``"paper"`` or ``"authors"``, see
+            `interpretable.losses.PartTemplateLoss`.
         temperature: Temperature of the part-template fitness.
         beta: Slope β of the templates.
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
@@ -68,8 +73,10 @@ class InterpretableClassifier(pl.LightningModule):
         backbone: str = "small",
         task: Task = "multiclass",
         part_layers: int = 2,
+        part_share: float = 1.0,
         mask: bool = True,
         filter_weight: float = 0.25,
+        filter_schedule: FilterSchedule = "constant",
         filter_warmup: float = 0.5,
         objective: Objective = "mutual_information",
         temperature: float = 0.2,
@@ -93,7 +100,6 @@ class InterpretableClassifier(pl.LightningModule):
             )
         for name, value, least in (
             ("num_classes", num_classes, 1),
-            ("filter_weight", filter_weight, 0),
             ("lr", lr, 0),
             ("trunk_lr", trunk_lr, 0),
             ("weight_decay", weight_decay, 0),
@@ -103,11 +109,10 @@ class InterpretableClassifier(pl.LightningModule):
         self.save_hyperparameters()
         self.task = task
         self.num_classes = num_classes
-        self.filter_weight = filter_weight
-        self._filter_factor = rate_factor("constant", filter_warmup, steps=0)  # laid out when training starts
+        self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
-            backbone, outputs, part_layers, mask=mask, weights=weights, cut=cut, beta=beta, position=position
+            backbone, outputs, part_layers, mask, weights, cut, beta=beta, position=position, part_share=part_share
         )
         self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
         self.part_losses = nn.ModuleList(
@@ -131,7 +136,7 @@ class InterpretableClassifier(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Lays out the rise of the filter loss's weight over the steps of the run."""
-        self._filter_factor = rate_factor("constant", self.hparams["filter_warmup"], self._total_steps())
+        self.filter_weight.lay_out(self._total_steps())
 
     def _total_steps(self) -> int:
         steps = self.trainer.estimated_stepping_batches
@@ -152,28 +157,32 @@ class InterpretableClassifier(pl.LightningModule):
         return logits
 
     def _step(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """The total loss, the logits and the raw maps of the part layers; logs every term of the loss."""
-        maps = self.net.forward_features(batch["image"])
-        logits = self.net.forward_head(maps[-1])
+        """The total loss, the logits and the maps of the part filters; logs every term of the loss."""
+        all_maps = self.net.forward_features(batch["image"])
+        logits = self.net.forward_head(all_maps[-1])
         cost = task_loss(self.task, logits, batch["label"])
         labels = memberships(self.task, batch["label"], logits.shape[1])
-        weight = self.filter_weight * (self._filter_factor(self.global_step) if self.training else 1)
-        logged: dict[str, Tensor | float] = {"task_loss": cost.detach(), "filter_weight": weight}
+        maps = tuple(layer[:, : self.net.num_filters] for layer in all_maps)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.filter_weight.weight > 0):
+            terms = [part_loss.terms(layer, labels) for part_loss, layer in zip(self._part_losses, maps, strict=False)]
         total = cost
-        for number, (part_loss, maps_of_layer) in enumerate(zip(self._part_losses, maps, strict=False), start=1):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
-                terms = part_loss.terms(maps_of_layer, labels)
-            if weight != 0:
-                total = total + weight * terms.loss
-            templates = maps_of_layer[0, 0].numel() + 1
-            layer = f"layer{number}"
+        logged: dict[str, Tensor | float] = {"task_loss": cost.detach()}
+        weights = self._weights(cost, [term.loss for term in terms], all_maps)
+        if self.training and self.hparams["objective"] == "authors":
+            for layer, part_loss in zip(self.net.part_filters, self._part_losses, strict=True):
+                cast(PartFilters, layer).beta.copy_(part_loss.slope)
+        bound = math.log(min(maps[-1][0, 0].numel() + 1, len(logits) * self.trainer.world_size))
+        for number, (term, weight) in enumerate(zip(terms, weights, strict=True), start=1):
+            if self.filter_weight.weight > 0:
+                total = total + weight * term.loss
             logged |= {
-                f"filter_loss/{layer}": terms.loss.detach(),
-                f"mutual_information/{layer}": terms.mutual_information.mean(),
-                f"mutual_information_bound/{layer}": math.log(min(templates, len(logits) * self.trainer.world_size)),
+                f"filter_weight/layer{number}": weight,
+                f"filter_loss/layer{number}": term.loss.detach(),
+                f"mutual_information/layer{number}": term.mutual_information.mean(),
+                f"mutual_information_bound/layer{number}": bound,
                 # A batch on which every filter is silent rests on no image at all.
-                f"effective_images/{layer}": terms.effective_images.nanmean().nan_to_num(0),
-                f"dead_filters/{layer}": terms.dead.mean(),
+                f"effective_images/layer{number}": term.effective_images.nanmean().nan_to_num(0),
+                f"dead_filters/layer{number}": term.dead.mean(),
             }
         logged["loss"] = total.detach()
         self.log_dict(
@@ -184,6 +193,15 @@ class InterpretableClassifier(pl.LightningModule):
             sync_dist=True,
         )
         return total, logits, maps
+
+    def _weights(self, cost: Tensor, filter_losses: list[Tensor], maps: tuple[Tensor, ...]) -> list[Tensor]:
+        """The weight of each part layer's loss; in evaluation the plain one, so that epochs can be compared."""
+        mean_peaks = [loss.running_peak.mean() for loss in self._part_losses]
+        if not mean_peaks or not self.training:
+            return [torch.full_like(peak, self.filter_weight.weight) for peak in mean_peaks]
+        if self.filter_weight.measures(self.global_step):
+            self.filter_weight.observe(cost, filter_losses, maps, self.net.num_filters)
+        return list(self.filter_weight(self.global_step, self.current_epoch, torch.stack(mean_peaks)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""

@@ -47,7 +47,7 @@ def logged_loss(module, batch):
     logged = {}
     module.log_dict = lambda values, **_: logged.update(values)
     module.log = lambda name, value, **_: logged.update({name: value})
-    module._trainer = type("Trainer", (), {"world_size": 1, "global_step": 0})()
+    module._trainer = type("Trainer", (), {"world_size": 1, "global_step": 0, "current_epoch": 0})()
     return module.training_step(batch, 0), logged
 
 
@@ -77,7 +77,7 @@ def test_the_loss_is_the_task_loss_plus_the_weighted_filter_losses_of_all_layers
 def test_the_weight_of_the_filter_loss_rises_and_is_logged():
     module = classifier(filter_weight=0.5, filter_warmup=0.5)
     weights = []
-    module.log_dict = lambda values, **_: weights.append(values["train/filter_weight"])
+    module.log_dict = lambda values, **_: weights.append(values["train/filter_weight/layer2"].item())
     fit = trainer(max_epochs=4, limit_val_batches=0, num_sanity_val_steps=0)
     fit.fit(module, DataLoader(samples(), batch_size=12), DataLoader(samples(), batch_size=12))
     assert weights == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5])
@@ -94,8 +94,47 @@ def test_weight_zero_leaves_the_gradient_of_the_task_alone_and_still_measures(ba
     assert logged["train/mutual_information/layer2"] > 0
 
 
+def test_channels_that_are_no_part_filters_have_no_mask_no_filter_loss_and_no_numbers(batch):
+    module = classifier(filter_weight=0.7, part_share=0.25).train()
+    loss, logged = logged_loss(module, batch)
+    twin = classifier(filter_weight=0.7, part_share=0.25).train()
+    filters, channels = twin.net.num_filters, twin.net.num_channels
+    assert (filters, channels) == (24, 96)
+    maps = twin.net.forward_features(batch["image"])
+    assert [layer.shape[1] for layer in maps] == [channels, channels]
+    task = F.cross_entropy(twin.net.forward_head(maps[-1]), batch["label"])
+    own = [PartTemplateLoss(filters).train()(layer[:, :filters]) for layer in maps]
+    assert loss.item() == pytest.approx((task + 0.7 * sum(own)).item(), rel=1e-5)
+    assert logged["train/filter_loss/layer2"].item() == pytest.approx(own[1].item(), rel=1e-5)
+    assert [layer.shape[1] for layer in module.eval().test_step(batch, 0)["maps"]] == [filters, filters]
+
+
+def test_the_ratio_of_gradients_at_each_layer_is_what_the_filter_weight_asks_for(batch):
+    module = classifier(filter_weight=0.5, filter_schedule="gradient_ratio", filter_warmup=0.0)
+    _, logged = logged_loss(module, batch)
+    twin = classifier().train()
+    maps = twin.net.forward_features(batch["image"])
+    task = F.cross_entropy(twin.net.forward_head(maps[-1]), batch["label"])
+    for number, layer in enumerate(maps, start=1):
+        by_task, by_filters = (
+            torch.autograd.grad(loss, layer, retain_graph=True)[0].norm()
+            for loss in (task, PartTemplateLoss(96).train()(layer))
+        )
+        weight = logged[f"train/filter_weight/layer{number}"]
+        assert (weight * by_filters / by_task).item() == pytest.approx(0.5, rel=1e-4)
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_the_mask_follows_the_slopes_that_the_authors_objective_learns(batch):
+    module = classifier(objective="authors", position="centroid")
+    logged_loss(module, batch)
+    for layer, loss in zip(module.net.part_filters, module.part_losses, strict=True):
+        assert (loss.slope != 4).any()
+        assert torch.equal(layer.beta, loss.slope)
+
+
 @pytest.mark.parametrize(("task", "classes"), [("multiclass", 3), ("binary", 2), ("multilabel", 3)])
-@pytest.mark.parametrize("objective", ["mutual_information", "class_aware"])
+@pytest.mark.parametrize("objective", ["mutual_information", "class_aware", "paper", "authors"])
 def test_every_task_trains_and_tests(task, classes, objective):
     module = classifier(num_classes=classes, task=task, objective=objective, filter_weight=0.5)
     loader = DataLoader(samples(classes=classes), batch_size=12)

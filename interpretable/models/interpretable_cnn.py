@@ -35,6 +35,7 @@ class InterpretableCNN(nn.Module):
         cut: Dotted name of the layer whose output becomes the first part layer, `BACKBONES`' choice where omitted.
         beta: Slope β of the templates.
         position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+        part_share: Share of each part layer's channels, the first ones, that are part filters.
 
     Raises:
         ModelError: The backbone or the cut has no such name, or the weights are not the backbone's.
@@ -43,8 +44,10 @@ class InterpretableCNN(nn.Module):
     trunk: nn.Sequential
     part_filters: nn.ModuleList
     head: nn.Sequential
-    num_filters: int
+    num_channels: int
     """Channels C of the part layers, or of the map at the cut where there is none."""
+    num_filters: int
+    """How many of them, the first ones, are part filters; all C where there is no part layer."""
     smallest_input: int
     """Side in pixels of the smallest image whose map at the cut is 7×7."""
 
@@ -58,6 +61,7 @@ class InterpretableCNN(nn.Module):
         cut: str | None = None,
         beta: float = 4.0,
         position: Position = "argmax",
+        part_share: float = 1.0,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -71,11 +75,11 @@ class InterpretableCNN(nn.Module):
         self.trunk, self.head = split(chain, cut or published.cut)
         self._in_channels = 3
         if cut in (None, published.cut):
-            self.num_filters, self.smallest_input = published.channels, published.smallest_input
+            self.num_channels, self.smallest_input = published.channels, published.smallest_input
             self._field: ReceptiveField | None = published.receptive_field
         else:
             self._measure()
-        self._insert(part_layers, mask, beta, position)
+        self._insert(part_layers, mask, beta, position, part_share)
 
     @classmethod
     def from_module(
@@ -87,6 +91,7 @@ class InterpretableCNN(nn.Module):
         mask: bool = True,
         beta: float = 4.0,
         position: Position = "argmax",
+        part_share: float = 1.0,
     ) -> Self:
         """Inserts part filters into a network whose forward calls its children one after the other.
 
@@ -102,6 +107,7 @@ class InterpretableCNN(nn.Module):
             mask: Mask the maps of the part layers by the template at their peak.
             beta: Slope β of the templates.
             position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+            part_share: Share of each part layer's channels, the first ones, that are part filters.
 
         Raises:
             ModelError: There is no such layer, its output is no map, or the network is no chain of its children.
@@ -112,21 +118,25 @@ class InterpretableCNN(nn.Module):
         network._in_channels = example.shape[1]
         check_chain(module, network.trunk, network.head, example)
         network._measure()
-        network._insert(part_layers, mask, beta, position)
+        network._insert(part_layers, mask, beta, position, part_share)
         network.part_filters.to(example)
         return network
 
     def _measure(self) -> None:
         self.smallest_input = smallest_input(self.trunk, self._in_channels)
-        self.num_filters = map_shape(self.trunk, self._in_channels, self.smallest_input, self.smallest_input)[0]
+        self.num_channels = map_shape(self.trunk, self._in_channels, self.smallest_input, self.smallest_input)[0]
         self._field = None
 
-    def _insert(self, part_layers: int, mask: bool, beta: float, position: Position) -> None:
+    def _insert(self, part_layers: int, mask: bool, beta: float, position: Position, part_share: float) -> None:
         if part_layers < 0:
             raise ModelError(f"The number of part layers must be 0 or more, got {part_layers}.")
-        self.part_filters = nn.ModuleList(
-            PartFilters(self.num_filters, layer > 0, mask, beta, position) for layer in range(part_layers)
-        )
+        if not 0 < part_share <= 1:
+            raise ModelError(f"The share of part filters must be above 0 and at most 1, got {part_share}.")
+        layers = [
+            PartFilters(self.num_channels, layer > 0, mask, beta, position, part_share) for layer in range(part_layers)
+        ]
+        self.part_filters = nn.ModuleList(layers)
+        self.num_filters = layers[0].num_filters if layers else self.num_channels
         first = next(layer for layer in self.head.modules() if next(layer.children(), None) is None)
         # An activation in place would write into the raw maps, which the caller still holds.
         self._head_writes_its_input: bool = getattr(first, "inplace", False)

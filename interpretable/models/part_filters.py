@@ -1,4 +1,6 @@
-"""The layer of part filters: each channel is to fire on one object part, in one place of the map."""
+"""The layer of part filters: each of them is to fire on one object part, in one place of the map."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +16,16 @@ class PartFilters(nn.Module):
     activation is; on maps that are so already it changes nothing.
 
     Args:
-        channels: Filters C.
+        channels: Channels C of the maps.
         convolution: Compute the maps by a 3×3 convolution of padding 1 from the layer below.
         mask: Mask the maps; without it the layer is that of the plain twin, with the same parameters.
         beta: Slope β of the templates.
         position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
+        part_share: Share of the channels, the first ones, that are part filters; the others are never masked.
     """
+
+    beta: Tensor
+    """(filters,) slope of each filter's template, which the authors' objective learns."""
 
     def __init__(
         self,
@@ -28,14 +34,16 @@ class PartFilters(nn.Module):
         mask: bool = True,
         beta: float = 4.0,
         position: Position = "argmax",
+        part_share: float = 1.0,
     ) -> None:
         super().__init__()
+        self.num_filters = math.ceil(part_share * channels)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if convolution else None
         if self.conv is not None and self.conv.bias is not None:
             nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
             nn.init.zeros_(self.conv.bias)
         self.masked = mask
-        self.beta = beta
+        self.register_buffer("beta", torch.full((self.num_filters,), float(beta)))
         self.position: Position = position
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,8 +55,12 @@ class PartFilters(nn.Module):
 
         The gradient flows through the maps alone, none through the mask. A layer without mask returns z itself.
         """
-        return z * template_mask(z, self.beta, self.position) if self.masked else z
+        if not self.masked:
+            return z
+        parts, others = z[:, : self.num_filters], z[:, self.num_filters :]
+        masked = parts * template_mask(parts, self.beta, self.position)
+        return torch.cat([masked, others], 1) if others.shape[1] else masked
 
     def extra_repr(self) -> str:
         """What the layer's children do not show."""
-        return f"mask={self.masked}, beta={self.beta}, position={self.position!r}"
+        return f"filters={self.num_filters}, mask={self.masked}, position={self.position!r}"

@@ -43,7 +43,7 @@ def test_the_plain_twin_passes_maps_through_and_has_the_same_parameters() -> Non
     plain = PartFilters(5, convolution=True, mask=False)
     z = maps()
     assert torch.equal(plain.mask(z), z)
-    assert masked.state_dict().keys() == plain.state_dict().keys() == {"conv.weight", "conv.bias"}
+    assert masked.state_dict().keys() == plain.state_dict().keys() == {"conv.weight", "conv.bias", "beta"}
     assert all(torch.equal(a, b) for a, b in zip(masked.parameters(), plain.parameters(), strict=True))
 
 
@@ -73,3 +73,22 @@ def test_a_centroid_layer_sits_where_the_mass_is() -> None:
     assert by_peak[0, 0, 0, 0] == z[0, 0, 0, 0]
     assert by_mass[0, 0, 5, 5] > 0
     assert by_mass[0, 0, 0, 0] == 0
+
+
+def test_channels_beyond_the_share_of_part_filters_pass_unmasked() -> None:
+    z = maps()
+    layer = PartFilters(5, part_share=0.5)
+    assert layer.num_filters == 3
+    masked = layer.mask(z)
+    assert torch.equal(masked[:, :3], PartFilters(3).mask(z[:, :3]))
+    assert torch.equal(masked[:, 3:], z[:, 3:])
+    assert not torch.equal(masked[:, 2], z[:, 2])
+
+
+def test_each_filter_can_have_a_slope_of_its_own() -> None:
+    z = maps(filters=2)
+    layer = PartFilters(2)
+    layer.beta.copy_(torch.tensor([3.0, 6.0]))
+    masked = layer.mask(z)
+    for c, beta in enumerate((3.0, 6.0)):
+        assert torch.equal(masked[:, c : c + 1], PartFilters(1, beta=beta).mask(z[:, c : c + 1]))
