@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 def world_size() -> int:
@@ -54,3 +55,14 @@ def max_over_ranks(x: Tensor) -> Tensor:
     largest = x.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return largest
+
+
+def concatenate_over_ranks(x: Tensor) -> tuple[Tensor, int]:
+    """The rows of all ranks one after the other, detached, and the number of the first row that is this rank's own.
+
+    Ranks may have different numbers of rows.
+    """
+    if world_size() == 1:
+        return x.detach(), 0
+    parts = gather_all_tensors(x.detach().contiguous())
+    return torch.cat(parts), sum(len(part) for part in parts[: rank()])

@@ -55,25 +55,55 @@ def centroid(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filte
 _POSITIONS = {"argmax": peak, "centroid": centroid}
 
 
+def templates_at(
+    positions: Int64[Tensor, "batch filter"],
+    h: int,
+    w: int,
+    beta: float | Float[Tensor, " filter"] = 4.0,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Float[Tensor, "batch filter {h} {w}"]:
+    """The unit template of each map's position: `part_templates` picked by position.
+
+    Args:
+        positions: Row-major indices of the templates' peaks.
+        h: Height of the feature map in cells.
+        w: Width of the feature map in cells.
+        beta: Slope β, one for all or one per filter.
+        dtype: Type of the templates, torch's default where omitted.
+
+    Returns:
+        (B, C, h, w), values in [−1, 1], 1 at the position.
+    """
+    return _sloped(positions, h, w, beta, dtype or torch.get_default_dtype()).clamp_(min=-1)
+
+
 @torch.no_grad()
 def template_mask(
-    x: Float[Tensor, "batch filter h w"], beta: float = 4.0, position: Position = "argmax"
+    x: Float[Tensor, "batch filter h w"],
+    beta: float | Float[Tensor, " filter"] = 4.0,
+    position: Position = "argmax",
 ) -> Float[Tensor, "batch filter h w"]:
     """The unit template at each map's own position μ̂, clipped at 0; no gradient flows through it.
 
     Args:
         x: Feature maps after the ReLU.
-        beta: Slope β of the template.
+        beta: Slope β of the template, one for all or one per filter.
         position: ``"argmax"`` (the paper) or ``"centroid"`` (the authors' code).
 
     Returns:
         (B, C, h, w) in [0, 1], 1 at μ̂ and 0 beyond an L1 distance of 1/β of the map.
     """
     h, w = x.shape[-2:]
-    index = _POSITIONS[position](x)
     dtype = torch.promote_types(x.dtype, torch.float32)
+    return _sloped(_POSITIONS[position](x), h, w, beta, dtype).clamp_(min=0).to(x.dtype)
+
+
+def _sloped(positions: Tensor, h: int, w: int, beta: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """1 − β(|i−a|/h + |j−b|/w) of each position (a, b), (B, C, h, w)."""
     # Each axis is scaled before the two meet, so that only a sum and a clip are as large as the map.
-    rows, columns = (torch.arange(n, dtype=dtype, device=x.device) for n in (h, w))
-    vertical = (rows - (index // w)[..., None]).abs() * (-beta / h)  # (B, C, h)
-    horizontal = (columns - (index % w)[..., None]).abs() * (-beta / w)  # (B, C, w)
-    return ((vertical + 1)[..., :, None] + horizontal[..., None, :]).clamp_(min=0).to(x.dtype)
+    rows, columns = (torch.arange(n, dtype=dtype, device=positions.device) for n in (h, w))
+    slope = beta.to(dtype)[:, None] if isinstance(beta, Tensor) else beta
+    vertical = (rows - (positions // w)[..., None]).abs() * (slope * (-1 / h))  # (B, C, h)
+    horizontal = (columns - (positions % w)[..., None]).abs() * (slope * (-1 / w))  # (B, C, w)
+    return (vertical + 1)[..., :, None] + horizontal[..., None, :]
