@@ -154,11 +154,10 @@ class PartTemplateLoss(nn.Module):
         classes = self.class_share.numel()
         share = self.class_share if classes <= MANY_CLASSES else torch.full_like(self.class_share, 1 / classes)
         own = share[self.category.clamp(min=0)].clamp(1e-6, 1 - 1e-6).to(x.dtype)  # a batch may show one class alone
-        loss = authors_loss(x, members, beta=self.slope, share=own if classes > 1 else None)
-        if self.training:  # the slope of this step is that of the mask; the next one has the new slope
+        if self.training:  # before it is read: torch.compile may read a buffer again on the way back (pytorch 197039)
             target = slope_target(x.detach(), members, self.slope)
             self.slope.lerp_(torch.where(target.isfinite(), target, self.slope).to(self.slope.dtype), SLOPE_RATE)
-        return loss
+        return authors_loss(x, members, beta=self.slope, share=own if classes > 1 else None)
 
     @torch.no_grad()
     def _members(self, x: Tensor, labels: Tensor | None) -> Tensor:

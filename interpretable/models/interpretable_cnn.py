@@ -44,6 +44,8 @@ class InterpretableCNN(nn.Module):
     trunk: nn.Sequential
     part_filters: nn.ModuleList
     head: nn.Sequential
+    in_channels: int
+    """Channels of the images; those of one channel are repeated."""
     num_channels: int
     """Channels C of the part layers, or of the map at the cut where there is none."""
     num_filters: int
@@ -73,7 +75,7 @@ class InterpretableCNN(nn.Module):
         published = BACKBONES[backbone]
         chain = published.links(build(backbone, num_classes, weights))
         self.trunk, self.head = split(chain, cut or published.cut)
-        self._in_channels = 3
+        self.in_channels = 3
         if cut in (None, published.cut):
             self.num_channels, self.smallest_input = published.channels, published.smallest_input
             self._field: ReceptiveField | None = published.receptive_field
@@ -115,7 +117,7 @@ class InterpretableCNN(nn.Module):
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network.trunk, network.head = split(links(module), cut)
-        network._in_channels = example.shape[1]
+        network.in_channels = example.shape[1]
         check_chain(module, network.trunk, network.head, example)
         network._measure()
         network._insert(part_layers, mask, beta, position, part_share)
@@ -123,8 +125,8 @@ class InterpretableCNN(nn.Module):
         return network
 
     def _measure(self) -> None:
-        self.smallest_input = smallest_input(self.trunk, self._in_channels)
-        self.num_channels = map_shape(self.trunk, self._in_channels, self.smallest_input, self.smallest_input)[0]
+        self.smallest_input = smallest_input(self.trunk, self.in_channels)
+        self.num_channels = map_shape(self.trunk, self.in_channels, self.smallest_input, self.smallest_input)[0]
         self._field = None
 
     def _insert(self, part_layers: int, mask: bool, beta: float, position: Position, part_share: float) -> None:
@@ -151,7 +153,7 @@ class InterpretableCNN(nn.Module):
             ModelError: The trunk has layers whose field cannot be measured.
         """
         if self._field is None:
-            self._field = theoretical_receptive_field(self.trunk, self._in_channels)
+            self._field = theoretical_receptive_field(self.trunk, self.in_channels)
         first = self._field
         # A 3×3 convolution of stride 1 adds one unit on either side.
         return tuple(
@@ -171,7 +173,7 @@ class InterpretableCNN(nn.Module):
             ModelError: The images are of another shape, or so small that the map at the cut is below 7×7.
         """
         self._check(x)
-        z = self.trunk(x.expand(-1, self._in_channels, -1, -1))
+        z = self.trunk(x.expand(-1, self.in_channels, -1, -1))
         layers = self._layers
         if not layers:
             return (z,)
@@ -197,14 +199,14 @@ class InterpretableCNN(nn.Module):
         return cast(list[PartFilters], list(self.part_filters))
 
     def _check(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] not in (1, self._in_channels):
+        if x.ndim != 4 or x.shape[1] not in (1, self.in_channels):
             raise ModelError(
-                f"Images must be a batch (B, {self._in_channels}, H, W), or of one channel, got shape {tuple(x.shape)}."
+                f"Images must be a batch (B, {self.in_channels}, H, W), or of one channel, got shape {tuple(x.shape)}."
             )
         height, width = x.shape[-2:]
         if len(self.part_filters) and min(height, width) < self.smallest_input:
             raise ModelError(
                 f"The map at the cut must be at least {SMALLEST_MAP}×{SMALLEST_MAP}, got "
-                f"{describe_map(self.trunk, self._in_channels, height, width)} from images of {height}×{width} px; use "
+                f"{describe_map(self.trunk, self.in_channels, height, width)} from images of {height}×{width} px; use "
                 f"images of at least {self.smallest_input} px on both sides, or cut the network earlier."
             )
