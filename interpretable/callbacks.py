@@ -1,5 +1,6 @@
 """Small single-purpose callbacks that draw what a person looks at after a run."""
 
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
@@ -11,6 +12,13 @@ from interpretable.classifier import InterpretableClassifier
 from interpretable.figures import draw_learning_curves, draw_top_images
 from interpretable.models import PartFilters
 from interpretable.runs import run_dir
+
+
+def _log_picture(trainer: pl.Trainer, path: Path) -> None:
+    """Hands a picture of the run folder to the loggers that take images, as W&B's does; for rank 0 alone."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(key=path.stem, images=[str(path)], step=trainer.global_step)
 
 
 class LearningCurves(pl.Callback):
@@ -38,6 +46,7 @@ class LearningCurves(pl.Callback):
         folder = run_dir(trainer) if trainer.is_global_zero else None
         if folder and self.history:
             draw_learning_curves(self.history, folder / "curves.png")
+            _log_picture(trainer, folder / "curves.png")
 
 
 class _Top(NamedTuple):
@@ -101,11 +110,13 @@ class TopImages(pl.Callback):
             folder = run_dir(trainer) if trainer.is_global_zero else None
             if folder is None:
                 continue
+            path = folder / f"filters_layer{number}.png"
             chosen = top.peaks.mean(0).argsort(descending=True)[: self.filters]
             draw_top_images(
                 [torch.stack([loader.dataset[int(i)]["image"] for i in top.indices[:, c]]) for c in chosen],
                 top.maps[:, chosen].transpose(0, 1),
                 fields[number - 1],
                 [f"filter {int(c)}" for c in chosen],
-                folder / f"filters_layer{number}.png",
+                path,
             )
+            _log_picture(trainer, path)

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -17,16 +18,24 @@ from interpretable.callbacks import LearningCurves, TopImages
 from interpretable.classifier import InterpretableClassifier
 from interpretable.data import PartsDataModule
 from interpretable.errors import InterpretableError
+from interpretable.resume import LastCheckpoint, RandomState
 from interpretable.runs import link_latest, run_dir, write_atomically
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes config.yaml into the run's own folder, with any logger, and points ``latest`` at a training run."""
+    """Writes config.yaml into the run's own folder, with any logger, and points ``latest`` at a training run.
+
+    Loggers hold the same values as the hyper-parameter ``config``.
+    """
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Runs on rank 0 alone."""
+        text = self.parser.dump(self.config, skip_none=False)
         if folder := run_dir(trainer):
-            write_atomically(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
+            write_atomically(folder / "config.yaml", text)
+        for logger in trainer.loggers:
+            # Under one key: a W&B sweep has locked its own, ``model.temperature`` or ``seed_everything``, by now.
+            logger.log_hyperparams({"config": yaml.safe_load(text)})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Moves ``latest`` only now, when model and data have been found to fit."""
@@ -50,6 +59,7 @@ class TrainingCLI(LightningCLI):
                 "checkpoint.enable_version_counter": False,
             }
         )
+        parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when fit has ended."
         )
@@ -97,11 +107,6 @@ def _silence_what_the_user_cannot_mend() -> None:
     warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
 
 
-def _last_checkpoint() -> ModelCheckpoint:
-    """Keeps last.ckpt at the end of every epoch; `save_last` would write it only when the best one changes."""
-    return ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-
-
 def main(args: Sequence[str] | None = None) -> TrainingCLI:
     """Runs ``fit``, ``validate``, ``test`` or ``predict``; an error of this package ends the program in one line.
 
@@ -116,7 +121,7 @@ def main(args: Sequence[str] | None = None) -> TrainingCLI:
             seed_everything_default=0,
             trainer_defaults={
                 "logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "runs", "name": ""}},
-                "callbacks": [LearningCurves(), TopImages(), _last_checkpoint()],
+                "callbacks": [LearningCurves(), TopImages(), RandomState()],
             },
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},

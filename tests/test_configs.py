@@ -58,7 +58,8 @@ def names(pattern: str) -> list[str]:
 
 
 def test_every_file_of_configs_is_among_those_that_are_run():
-    assert sorted(names("**/*.yaml")) == sorted([*DRAWN, *names("trainer/*.yaml")])
+    run_by_test_sweeps = names("sweeps/*.yaml")
+    assert sorted(names("**/*.yaml")) == sorted([*DRAWN, *names("trainer/*.yaml"), *run_by_test_sweeps])
 
 
 @pytest.mark.slow

@@ -5,7 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from data.drawn import draw_part_folder
+from test_sweeps import SWEEPS
+from wandb.cli import cli as wandb_cli
 
 from interpretable.cli import main
 from interpretable.models import BACKBONES
@@ -36,8 +39,8 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, last = blocks("bash")
-    opening, network = blocks("python")
+    first, _, again, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
+    opening, network, export = blocks("python")
     ((quickstart,), (test, resume), (own,)) = (training_words(block) for block in (first, again, last))
     less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
     main([*quickstart, *less_data, "--trainer.max_epochs=1", *LESS])
@@ -51,6 +54,18 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     net = {}
     exec(network, net)
     assert [tuple(layer.shape) for layer in net["raw_maps"]] == [(1, 256, 14, 14)] * 2
+    exec(export, {})
+    assert Path("net.onnx").is_file()
+
+
+def test_a_sweep_is_started_by_commands_that_wandb_takes_from_a_file_that_is_tested(repository):
+    (block,) = (block for block in blocks("bash") if block.startswith("wandb "))
+    sweep, agent = (shlex.split(command)[1:] for command in block.splitlines())
+    taken = [wandb_cli.cli.commands[name].make_context(name, words).params for name, *words in (sweep, agent)]
+    path = repository / taken[0]["config_yaml_or_sweep_id"]
+    assert path in SWEEPS
+    project = yaml.safe_load(path.read_text())["project"]
+    assert taken[1]["sweep_id"] == f"ENTITY/{project}/SWEEP_ID"
 
 
 def test_every_file_that_readme_names_exists(repository):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -13,11 +13,14 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from interpretable.data.catalogue import build_dataset, check_arguments
+from interpretable.data.resumable_loader import ResumableLoader
 from interpretable.data.samples import PartsDataset, Sample
 from interpretable.data.sampling import EpochSampler, TransformedImages
 from interpretable.data.splits import Split
 from interpretable.data.transforms import TrainingTransform, standardise
 from interpretable.errors import ConfigurationError, DataError
+
+Loader = TypeVar("Loader", bound=DataLoader[Sample])
 
 
 class PartsDataModule(pl.LightningDataModule):
@@ -141,32 +144,37 @@ class PartsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented images in the order of (seed, epoch); without the last incomplete batch, if there is a full one."""
         sampler = EpochSampler(self.train_dataset, self.seed, self.balanced)
-        return self._loader(self.train_dataset, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
+        drop_last = len(sampler) >= self.batch_size
+        loader = self._loader(self.train_dataset, ResumableLoader, sampler=sampler, drop_last=drop_last)
+        loader.trainer = self.trainer
+        return loader
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Validation images in order."""
-        return self._loader(self.validation_dataset)
+        return self._loader(self.validation_dataset, DataLoader)
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Test images in order."""
-        return self._loader(self.test_dataset)
+        return self._loader(self.test_dataset, DataLoader)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """Test images in order."""
-        return self._loader(self.test_dataset)
+        return self._loader(self.test_dataset, DataLoader)
 
     def _build(self, split: Split) -> PartsDataset:
         return build_dataset(
             self.dataset, split, self.root, self._chosen_classes, self.validation, self.image_size, self.options
         )
 
-    def _loader(self, data: TransformedImages, **arguments: Any) -> DataLoader[Sample]:
-        return DataLoader(
+    def _loader(self, data: TransformedImages, kind: type[Loader], **arguments: Any) -> Loader:
+        return kind(
             data,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # Its own, so that starting an iterator draws nothing from the random state of the network.
+            generator=torch.Generator().manual_seed(self.seed),
             **arguments,
         )
 

@@ -44,10 +44,16 @@ class EpochSampler(DistributedSampler[Sample]):
                 "balanced: true needs one label an image, but these are multi-hot; set it to false"
             )
         self.weights = 1 / torch.bincount(data.labels).double()[data.labels] if balanced else None
+        self._skipped = 0
+
+    def skip(self, draws: int) -> None:
+        """Leaves out the first draws of this rank, in the next iteration only."""
+        self._skipped = draws
 
     def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
         indices = epoch_order(len(self.dataset), self.seed, self.epoch, self.weights)  # type: ignore[arg-type]
-        mine = slice(self.rank, self.total_size, self.num_replicas)
+        skipped, self._skipped = self._skipped, 0
+        mine = slice(self.rank + skipped * self.num_replicas, self.total_size, self.num_replicas)
         repeats = _repeats(indices)[mine]
         return (Draw(self.epoch, *pair) for pair in zip(indices[mine].tolist(), repeats.tolist(), strict=True))
 
