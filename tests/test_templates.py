@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from oracles.part_template import positive_template
 from torch import Tensor
 
-from interpretable.templates import centroid, part_templates, peak, template_mask
+from interpretable.templates import centroid, part_templates, peak, template_mask, templates_at
 
 few = settings(deadline=None, max_examples=25, database=None)
 sides = st.integers(min_value=1, max_value=9)
@@ -156,3 +156,27 @@ def test_no_gradient_flows_through_the_mask() -> None:
 def test_the_mask_has_the_type_of_the_map(dtype: torch.dtype) -> None:
     x = torch.rand(2, 3, 4, 5).to(dtype)
     assert template_mask(x).dtype == dtype
+
+
+@pytest.mark.parametrize("position", ["argmax", "centroid"])
+@pytest.mark.parametrize("beta", [4.0, torch.tensor([3.0, 4.0, 5.0])])
+def test_positions_and_masks_are_those_of_the_numbers_and_lie_in_memory_as_the_maps_do(
+    position: str, beta: float | Tensor
+) -> None:
+    x = torch.randint(3, (5, 3, 6, 7)).float()  # several cells share a maximum
+    last = x.to(memory_format=torch.channels_last)
+    assert torch.equal(peak(last), x.flatten(2).argmax(-1))
+    assert torch.equal(peak(x), x.flatten(2).argmax(-1))
+    mask = template_mask(last, beta, position)
+    assert torch.equal(mask, template_mask(x, beta, position))
+    assert mask.stride() == last.stride()
+    assert template_mask(x, beta, position).stride() == x.stride()
+
+
+def test_templates_at_positions_are_those_of_the_bank() -> None:
+    bank = part_templates(4, 5, 3.0)
+    positions = torch.tensor([[0, 7, 19], [12, 4, 3]])
+    torch.testing.assert_close(templates_at(positions, 4, 5, 3.0), bank[positions])
+    each = templates_at(positions, 4, 5, torch.tensor([3.0, 4.0, 6.0]))
+    for c, beta in enumerate((3.0, 4.0, 6.0)):
+        torch.testing.assert_close(each[:, c], part_templates(4, 5, beta)[positions[:, c]])

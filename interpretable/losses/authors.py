@@ -45,7 +45,7 @@ def authors_loss(
         (C,), without bounds. The published gradient is this one times 1e-6/t · images in epoch t.
     """
     h, w = x.shape[-2:]
-    x = at_least_float32(x)
+    x = at_least_float32(x).contiguous()  # as the templates lie
     positions = centroid(x)
     with torch.no_grad():
         beta = beta.to(x)

@@ -35,7 +35,7 @@ def template_fitness(
         x: Feature maps; half precision is computed in float32, also under autocast.
         beta: Slope β of the templates.
         scale: A float or a (C,) tensor, the paper's τ = 0.5/(h·w) where omitted.
-        members: Images that the positive templates range over; the fitness of others is −∞ there.
+        members: Images that the positive templates range over; the fitness of others is so low that it weighs nothing.
     """
     x = at_least_float32(x)
     h, w = x.shape[-2:]
@@ -49,7 +49,8 @@ def template_fitness(
     if members is None:
         return fitness
     excluded = ~members[..., None] & (torch.arange(len(templates), device=x.device) < h * w)
-    return fitness.masked_fill(excluded, -torch.inf)
+    # Finite, since an infinite logarithm times its zero weight would be no number.
+    return fitness.masked_fill(excluded, torch.finfo(x.dtype).min / 4)
 
 
 def largest_over_images(
@@ -64,14 +65,13 @@ def largest_over_images(
 def log_likelihood(
     fitness: Float[Tensor, "batch filter templates"], statistics: Statistics
 ) -> Float[Tensor, "batch filter templates"]:
-    """The softmax over images, log p(x|T) = s(x, T) − log Z_T; −∞ where a template excludes an image.
+    """The softmax over images, log p(x|T) = s(x, T) − log Z_T.
 
     Ranks exchange one maximum and one sum per filter and template.
     """
     largest = largest_over_images(fitness, statistics)
     total = over_ranks((fitness - largest).exp().sum(0), statistics)
-    # A template that excludes every image: −∞ minus something finite stays −∞.
-    return fitness - (largest + total.clamp(min=torch.finfo(total.dtype).tiny).log())
+    return fitness - (largest + total.log())
 
 
 def uniform_log_prior(x: Float[Tensor, "batch filter h w"]) -> Float[Tensor, " templates"]:

@@ -111,8 +111,8 @@ def information(
     """Mutual information of any templates and priors, and log p(x), which carries no gradient.
 
     Args:
-        fitness: s(x, T); −∞ excludes an image from a template.
-        log_prior: log p(T), of each filter or of all.
+        fitness: s(x, T).
+        log_prior: log p(T), of each filter or of all; −∞ for a template that is never used.
         statistics: As for `mutual_information`.
     """
     value, log_evidence = _Information.apply(fitness, log_prior, statistics)
@@ -134,12 +134,11 @@ class _Information(torch.autograd.Function):
         prior = log_prior.exp()
         largest = largest_over_images(fitness, statistics)
         joint = (fitness - largest).exp_()
-        total = over_ranks(joint.sum(0), statistics).clamp(min=tiny)
+        total = over_ranks(joint.sum(0), statistics)
         joint *= prior / total  # p(x, T)
         log_evidence = joint.sum(-1).clamp(min=tiny).log()
         ratio = fitness - (largest + total.log())
         ratio -= log_evidence[..., None]
-        ratio.masked_fill_(joint == 0, 0)  # 0 · log 0 is 0
         weighted = ratio.mul_(joint)
         divergence = over_ranks(weighted.sum(0), statistics)  # p(T) KL_T
         ctx.save_for_backward(weighted.addcmul_(joint, divergence / prior.clamp(min=tiny), value=-1))

@@ -41,7 +41,7 @@ def paper_information(
         (C,) nats.
     """
     h, w = x.shape[-2:]
-    x = at_least_float32(x)
+    x = at_least_float32(x).contiguous()  # as the templates lie
     positions = peak(x)
     with torch.no_grad():
         fitness, log_prior = template_fitness(x, beta, scale), uniform_log_prior(x)
