@@ -44,12 +44,12 @@ class InterpretableClassifier(pl.LightningModule):
         part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
         part_share: Share of each part layer's channels that are part filters; the others have no mask and no loss.
         mask: Multiply each map by the template at its peak, in training and after.
-        filter_weight: Weight of the part-template loss, summed over part layers; evaluation takes it as it is.
+        filter_weight: Weight of the part-template loss, summed over part layers.
         filter_schedule: How that weight goes on in training, see `interpretable.filter_weight.FilterWeight`:
             ``"constant"``, ``"inverse_epoch"``, ``"mean_peak"``, ``"paper"`` or ``"gradient_ratio"``.
         filter_warmup: Share of the run in which it rises linearly from zero, the task being learned first.
         objective: ``"mutual_information"``, ``"class_aware"``, ``"paper"`` or ``"authors"``, see
-            `interpretable.losses.PartTemplateLoss`.
+            `interpretable.losses.PartTemplateLoss`; the last goes with ``position="centroid"`` and a weight of its own.
         temperature: Temperature of the part-template fitness.
         beta: Slope β of the templates.
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
@@ -106,15 +106,18 @@ class InterpretableClassifier(pl.LightningModule):
         ):
             if value < least:
                 raise ConfigurationError(f"{name} must be {least} or more, got {value}.")
+        for name, share in (("warmup", warmup), ("filter_warmup", filter_warmup)):
+            if not 0 <= share < 1:
+                raise ConfigurationError(f"{name} must be a share of the run in [0, 1), got {share}.")
         self.save_hyperparameters()
         self.task = task
         self.num_classes = num_classes
-        self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
             backbone, outputs, part_layers, mask, weights, cut, beta=beta, position=position, part_share=part_share
         )
         self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
+        self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)
         self.part_losses = nn.ModuleList(
             PartTemplateLoss(self.net.num_filters, objective, temperature, beta, num_classes=outputs)
             for _ in range(part_layers)
@@ -168,11 +171,13 @@ class InterpretableClassifier(pl.LightningModule):
         total = cost
         logged: dict[str, Tensor | float] = {"task_loss": cost.detach()}
         weights = self._weights(cost, [term.loss for term in terms], all_maps)
-        if self.training and self.hparams["objective"] == "authors":
+        if self.training and self.hparams["objective"] == "authors" and self.filter_weight.weight > 0:
             for layer, part_loss in zip(self.net.part_filters, self._part_losses, strict=True):
                 cast(PartFilters, layer).beta.copy_(part_loss.slope)
         bound = math.log(min(maps[-1][0, 0].numel() + 1, len(logits) * self.trainer.world_size))
-        for number, (term, weight) in enumerate(zip(terms, weights, strict=True), start=1):
+        for number, (part_loss, term, weight) in enumerate(
+            zip(self._part_losses, terms, weights, strict=True), start=1
+        ):
             if self.filter_weight.weight > 0:
                 total = total + weight * term.loss
             logged |= {
@@ -184,6 +189,9 @@ class InterpretableClassifier(pl.LightningModule):
                 f"effective_images/layer{number}": term.effective_images.nanmean().nan_to_num(0),
                 f"dead_filters/layer{number}": term.dead.mean(),
             }
+            logged |= {f"{name}/layer{number}": value for name, value in part_loss.summary().items()}
+            if self.filter_weight.schedule == "gradient_ratio":
+                logged[f"gradient_ratio/layer{number}"] = self.filter_weight.gradient_ratio[number - 1]
         logged["loss"] = total.detach()
         self.log_dict(
             {f"{stage}/{name}": value for name, value in logged.items()},
@@ -195,13 +203,13 @@ class InterpretableClassifier(pl.LightningModule):
         return total, logits, maps
 
     def _weights(self, cost: Tensor, filter_losses: list[Tensor], maps: tuple[Tensor, ...]) -> list[Tensor]:
-        """The weight of each part layer's loss; in evaluation the plain one, so that epochs can be compared."""
-        mean_peaks = [loss.running_peak.mean() for loss in self._part_losses]
-        if not mean_peaks or not self.training:
-            return [torch.full_like(peak, self.filter_weight.weight) for peak in mean_peaks]
+        """The weight of each part layer's loss at this step."""
+        if not filter_losses:
+            return []
         if self.filter_weight.measures(self.global_step):
-            self.filter_weight.observe(cost, filter_losses, maps, self.net.num_filters)
-        return list(self.filter_weight(self.global_step, self.current_epoch, torch.stack(mean_peaks)))
+            self.filter_weight.observe(self.global_step, cost, filter_losses, maps, self.net.num_filters)
+        mean_peaks = torch.stack([loss.running_peak.mean() for loss in self._part_losses])
+        return list(self.filter_weight(self.global_step, self.current_epoch, mean_peaks))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""

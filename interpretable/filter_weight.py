@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from interpretable.distributed import sum_over_ranks
 from interpretable.errors import ConfigurationError
 from interpretable.losses.fitness import at_least_float32
-from interpretable.losses.statistics import update_average
+from interpretable.losses.running_averages import update_average
 from interpretable.optimizers import rate_factor
 
 FilterSchedule = Literal["constant", "inverse_epoch", "mean_peak", "paper", "gradient_ratio"]
@@ -24,9 +24,11 @@ class FilterWeight(nn.Module):
     - ``"constant"``: the weight itself.
     - ``"inverse_epoch"``: weight / t in epoch t = 1, 2, … (the authors' code).
     - ``"mean_peak"``: weight · mean over filters of r_c, the running mean peak of the layer's maps.
-    - ``"paper"``: weight · mean r_c / t (Zhang et al. 2018, §3).
+    - ``"paper"``: weight · mean r_c / t (Zhang et al. 2018, §3, whose mean is over silent maps too; r_c's is not).
     - ``"gradient_ratio"``: such that ‖λ ∂filter loss/∂x‖ = weight · ‖∂task loss/∂x‖ on the layer's maps x. The ratio
-      of the norms, over the images of all ranks, is measured every tenth step and averaged (0.9).
+      of the norms, over the images of all ranks, is measured every tenth step, in its first batch, and averaged (0.9).
+
+    Evaluation has neither the rise nor the 1/t, so that epochs can be compared.
 
     Args:
         weight: Factor of the schedule.
@@ -52,6 +54,7 @@ class FilterWeight(nn.Module):
         self.schedule = schedule
         self.warmup = warmup
         self.register_buffer("gradient_ratio", torch.zeros(layers))
+        self._measured_at = -1
         self.lay_out(steps=0)
 
     def lay_out(self, steps: int) -> None:
@@ -66,30 +69,37 @@ class FilterWeight(nn.Module):
             epoch: Epochs completed so far.
             mean_peaks: (layers,) mean over filters of r_c.
         """
-        factor = torch.full_like(mean_peaks, self.weight * self._rise(step))
-        if self.schedule in ("inverse_epoch", "paper"):
-            factor = factor / (epoch + 1)
+        if not self.training:
+            return self._level(mean_peaks)
+        decay = epoch + 1 if self.schedule in ("inverse_epoch", "paper") else 1
+        return self._level(mean_peaks) * (self._rise(step) / decay)
+
+    def _level(self, mean_peaks: Tensor) -> Tensor:
+        """(layers,) what the weight rises to and decays from."""
         if self.schedule in ("mean_peak", "paper"):
-            factor = factor * mean_peaks
+            return self.weight * mean_peaks
         if self.schedule == "gradient_ratio":
-            factor = factor * self.gradient_ratio
-        return factor
+            return self.weight * self.gradient_ratio.to(mean_peaks)
+        return torch.full_like(mean_peaks, self.weight)
 
     def measures(self, step: int) -> bool:
-        """Whether `observe` is due at a step."""
-        return self.schedule == "gradient_ratio" and self.weight > 0 and step % MEASURE_EVERY == 0
+        """Whether `observe` is due: once in every tenth step, however many batches accumulate to it."""
+        due = self.schedule == "gradient_ratio" and self.weight > 0 and step % MEASURE_EVERY == 0
+        return self.training and due and step != self._measured_at
 
     def observe(
-        self, task_loss: Tensor, filter_losses: Sequence[Tensor], maps: Sequence[Tensor], num_filters: int
+        self, step: int, task_loss: Tensor, filter_losses: Sequence[Tensor], maps: Sequence[Tensor], num_filters: int
     ) -> None:
         """Takes in the gradients of the task loss and of each layer's filter loss by the layer's part filters.
 
         Args:
+            step: Optimizer steps taken so far.
             task_loss: Scalar.
             filter_losses: A scalar per layer.
             maps: Per layer (B, C, h, w), which both depend on.
             num_filters: How many channels, the first ones, are part filters.
         """
+        self._measured_at = step
         by_task = torch.autograd.grad(task_loss, maps, retain_graph=True)
         by_filters = [
             torch.autograd.grad(loss, layer, retain_graph=True)[0]

@@ -7,6 +7,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from interpretable.errors import ConfigurationError
+
 
 class LastCheckpoint(ModelCheckpoint):
     """Keeps last.ckpt at the end of every epoch; `save_last` would write it only when the best one changes.
@@ -16,9 +18,16 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ConfigurationError(f"last.every_n_steps must be 1 or more, or null, got {every_n_steps}.")
         super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.every_n_steps = every_n_steps
         self._written_at = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed run has taken the checkpoint's step already; what accumulates for the next one is not in it."""
+        super().on_train_start(trainer, pl_module)
+        self._written_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Writes the file where a step is due; with accumulated gradients only behind the batch that made it."""
@@ -35,7 +44,8 @@ class RandomState(pl.Callback):
     Checkpoints have the loss buffers, the optimizer and the schedules anyway, and the order and augmentation of the
     images depend on (seed, epoch) alone. So a run on one process goes on bit for bit, from the end of an epoch as from
     the middle of it, given the same settings: ``max_epochs`` too, over which the schedules are laid out. Ranks, which
-    start from one seed, all take the state of rank 0.
+    start from one seed, all take the state of rank 0. Gradients that accumulate over batches are in no checkpoint:
+    one written behind an optimizer step, as last.ckpt is, needs none.
 
     Not kept are the random numbers of Python and NumPy, from which nothing here draws, and what an epoch has logged so
     far: the training means of an epoch that is resumed in its middle are those of its remaining batches. A checkpoint

@@ -125,6 +125,23 @@ def test_the_ratio_of_gradients_at_each_layer_is_what_the_filter_weight_asks_for
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
+def test_what_steers_the_loss_is_logged(batch):
+    module = classifier(objective="authors", filter_schedule="gradient_ratio", filter_warmup=0.0, filter_weight=0.3)
+    _, logged = logged_loss(module, batch)
+    for number, loss in enumerate(module.part_losses, start=1):
+        assert logged[f"train/running_peak/layer{number}"] == loss.running_peak.mean()
+        assert logged[f"train/slope/layer{number}"] == loss.slope.mean()
+        assert logged[f"train/categories/layer{number}"] == len(loss.category.unique())
+        ratio = logged[f"train/gradient_ratio/layer{number}"]
+        assert logged[f"train/filter_weight/layer{number}"].item() == pytest.approx(0.3 * ratio.item())
+
+
+def test_a_loss_of_weight_zero_leaves_the_masks_alone(batch):
+    module = classifier(objective="authors", filter_weight=0.0)
+    logged_loss(module, batch)
+    assert all((layer.beta == 4).all() for layer in module.net.part_filters)
+
+
 def test_the_mask_follows_the_slopes_that_the_authors_objective_learns(batch):
     module = classifier(objective="authors", position="centroid")
     logged_loss(module, batch)

@@ -3,6 +3,7 @@
 import sys
 from collections import OrderedDict
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from interpretable.cli import main
 from interpretable.data import PartsDataModule
 from interpretable.data.sampling import EpochSampler
 from interpretable.models import small
-from interpretable.resume import RandomState
+from interpretable.resume import LastCheckpoint, RandomState
 
 # A resumed run writes to a folder of its own, and Lightning remarks on it.
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from")
@@ -29,6 +30,7 @@ WORDS = [
     "fit",
     "--model.num_classes=8",
     "--model.filter_schedule=gradient_ratio",
+    "--model.objective=authors",  # the one with the most running statistics
     f"--data.options={{size: {SIZE}}}",
     f"--data.batch_size={BATCH}",
     f"--trainer.max_epochs={EPOCHS}",
@@ -214,6 +216,26 @@ def test_a_step_that_an_exception_broke_off_is_taken_again():
         record(Breaking(), ModelCheckpoint("broken", "{step}", save_on_exception=True))
     resumed, _ = record(ModelCheckpoint("resumed", "{step}"), resume="broken/step=2.ckpt")
     assert resumed.seen == through.seen[2:]
+
+
+def test_the_last_checkpoint_is_written_behind_the_batch_that_made_a_step_after_a_resume_too(monkeypatch):
+    written = []
+    save = pl.Trainer.save_checkpoint
+
+    def recording(self, path, *arguments, **options):
+        if Path(path).name == "last.ckpt":
+            written.append((self.global_step, self.fit_loop.epoch_loop.batch_idx))
+        save(self, path, *arguments, **options)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", recording)
+    accumulating = {"accumulate_grad_batches": 2, "limit_val_batches": 0}
+    record(LastCheckpoint(every_n_steps=1), every_step("steps"), **accumulating)
+    # two batches to a step; what is left of an epoch of three batches is a step too, and its end is written again
+    assert list(dict.fromkeys(written)) == [(1, 1), (2, 2), (3, 1), (4, 2)]
+    written.clear()
+    again = {"resume": "steps/step=2.ckpt", "default_root_dir": "second"}
+    record(LastCheckpoint(every_n_steps=1), every_step("second/steps"), **again, **accumulating)
+    assert list(dict.fromkeys(written)) == [(3, 1), (4, 2)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

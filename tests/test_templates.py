@@ -171,6 +171,9 @@ def test_positions_and_masks_are_those_of_the_numbers_and_lie_in_memory_as_the_m
     assert torch.equal(mask, template_mask(x, beta, position))
     assert mask.stride() == last.stride()
     assert template_mask(x, beta, position).stride() == x.stride()
+    some = torch.cat([last, last], 1)[:, :3]
+    assert torch.equal(template_mask(some, beta, position), mask)
+    assert template_mask(some, beta, position).stride() == last.stride()
 
 
 def test_templates_at_positions_are_those_of_the_bank() -> None:

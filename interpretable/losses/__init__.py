@@ -5,7 +5,7 @@ from interpretable.losses.fitness import Statistics
 from interpretable.losses.information import MutualInformationTerms, decompose, effective_images, mutual_information
 from interpretable.losses.paper import paper_information
 from interpretable.losses.part_template_loss import Objective, PartTemplateLoss, PartTemplateTerms
-from interpretable.losses.statistics import mean_peak
+from interpretable.losses.running_averages import mean_peak
 
 __all__ = [
     "MutualInformationTerms",

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpretable.distributed import concatenate_over_ranks
+from interpretable.distributed import concatenate_over_ranks, sum_over_ranks
 from interpretable.losses.fitness import Statistics, at_least_float32, largest_over_images, over_ranks
 from interpretable.templates import centroid, templates_at
 
@@ -67,7 +67,6 @@ def slope_target(
     x: Float[Tensor, "batch filter h w"],
     members: Bool[Tensor, "batch filter"],
     beta: Float[Tensor, " filter"],
-    statistics: Statistics = "global",
 ) -> Float[Tensor, " filter"]:
     """The slope that the authors' update draws each filter's templates to; NaN for a filter without members.
 
@@ -84,7 +83,7 @@ def slope_target(
     mass = x.sum((-2, -1)).clamp(min=1e-9)
     spread = ((distance * x).sum((-2, -1)) / mass).sqrt()
     fit = (x * templates_at(positions, h, w, beta.to(x), dtype=x.dtype)).mean((-2, -1)) * members
-    sums = over_ranks(torch.stack([(fit * spread).sum(0), fit.sum(0), members.sum(0).to(x)]), statistics)
+    sums = sum_over_ranks(torch.stack([(fit * spread).sum(0), fit.sum(0), members.sum(0).to(x)]))
     slope = (SPREAD / (sums[0] / sums[1])).nan_to_num(nan=SLOPES[1], posinf=SLOPES[1]).clamp(*SLOPES)
     side = (h * w) ** 0.5
     return torch.where(sums[2] > 0, slope * 2 * side / (side - 1), torch.nan)

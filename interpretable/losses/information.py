@@ -57,7 +57,7 @@ def mutual_information(
     Returns:
         (C,) nats, between 0 and log(min(h·w + 1, images)).
     """
-    return information(template_fitness(x, beta, scale), uniform_log_prior(x), statistics)[0]
+    return information(template_fitness(x, beta, scale), uniform_log_prior(x), statistics).value
 
 
 def decompose(
@@ -103,20 +103,30 @@ def perplexity(log_evidence: Float[Tensor, "batch filter"], statistics: Statisti
     return over_ranks(-(log_evidence.exp() * log_evidence).sum(0), statistics).exp()
 
 
+class Information(NamedTuple):
+    """Mutual information of any templates and priors; only ``value`` carries gradients."""
+
+    value: Tensor
+    """(C,) nats."""
+    log_evidence: Tensor
+    """(B, C) log p(x)."""
+    log_z: Tensor
+    """(C, T) log Z_T."""
+
+
 def information(
     fitness: Float[Tensor, "batch filter templates"],
     log_prior: Float[Tensor, "... templates"],
     statistics: Statistics,
-) -> tuple[Float[Tensor, " filter"], Float[Tensor, "batch filter"]]:
-    """Mutual information of any templates and priors, and log p(x), which carries no gradient.
+) -> Information:
+    """Mutual information of any templates and priors, with what it is made of.
 
     Args:
         fitness: s(x, T).
         log_prior: log p(T), of each filter or of all; −∞ for a template that is never used.
         statistics: As for `mutual_information`.
     """
-    value, log_evidence = _Information.apply(fitness, log_prior, statistics)
-    return value, log_evidence
+    return Information(*_Information.apply(fitness, log_prior, statistics))
 
 
 class _Information(torch.autograd.Function):
@@ -129,7 +139,7 @@ class _Information(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, fitness: Tensor, log_prior: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, fitness: Tensor, log_prior: Tensor, statistics: Statistics) -> tuple[Tensor, ...]:
         tiny = torch.finfo(fitness.dtype).tiny
         prior = log_prior.exp()
         largest = largest_over_images(fitness, statistics)
@@ -137,14 +147,15 @@ class _Information(torch.autograd.Function):
         total = over_ranks(joint.sum(0), statistics)
         joint *= prior / total  # p(x, T)
         log_evidence = joint.sum(-1).clamp(min=tiny).log()
-        ratio = fitness - (largest + total.log())
+        log_z = largest + total.log()
+        ratio = fitness - log_z
         ratio -= log_evidence[..., None]
         weighted = ratio.mul_(joint)
         divergence = over_ranks(weighted.sum(0), statistics)  # p(T) KL_T
         ctx.save_for_backward(weighted.addcmul_(joint, divergence / prior.clamp(min=tiny), value=-1))
         ctx.statistics = statistics
-        ctx.mark_non_differentiable(log_evidence)
-        return divergence.sum(-1), log_evidence
+        ctx.mark_non_differentiable(log_evidence, log_z)
+        return divergence.sum(-1), log_evidence, log_z
 
     @staticmethod
     @once_differentiable

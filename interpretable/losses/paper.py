@@ -7,12 +7,11 @@ from torch import Tensor
 from interpretable.losses.fitness import (
     Statistics,
     at_least_float32,
-    log_likelihood,
     over_ranks,
     template_fitness,
     uniform_log_prior,
 )
-from interpretable.losses.information import information
+from interpretable.losses.information import Information, information
 from interpretable.templates import peak, templates_at
 
 
@@ -40,17 +39,33 @@ def paper_information(
     Returns:
         (C,) nats.
     """
+    x = at_least_float32(x)
+    scale = 0.5 / (x.shape[-2] * x.shape[-1]) if scale is None else scale
+    with torch.no_grad():
+        fitness = template_fitness(x, beta, scale)
+        known = information(fitness, uniform_log_prior(x), statistics)
+    return with_papers_gradient(x, members, fitness, known, beta=beta, scale=scale, statistics=statistics)
+
+
+def with_papers_gradient(
+    x: Float[Tensor, "batch filter h w"],
+    members: Bool[Tensor, "batch filter"],
+    fitness: Float[Tensor, "batch filter templates"],
+    known: Information,
+    *,
+    beta: float,
+    scale: float | Tensor,
+    statistics: Statistics,
+) -> Float[Tensor, " filter"]:
+    """`paper_information` where fitness and information of the maps are known already, without gradients."""
     h, w = x.shape[-2:]
-    x = at_least_float32(x).contiguous()  # as the templates lie
+    x = x.contiguous()  # as the templates lie
     positions = peak(x)
     with torch.no_grad():
-        fitness, log_prior = template_fitness(x, beta, scale), uniform_log_prior(x)
-        value, log_evidence = information(fitness, log_prior, statistics)
         assigned = torch.where(members, positions, h * w)
-        likelihood = log_likelihood(fitness, statistics).gather(-1, assigned[..., None])[..., 0]  # log p(x|T̂)
-        weight = (likelihood + log_prior[-1]).exp() * (likelihood - log_evidence)
+        filters = torch.arange(x.shape[1], device=x.device)
+        likelihood = fitness.gather(-1, assigned[..., None])[..., 0] - known.log_z[filters, assigned]  # log p(x|T̂)
+        weight = likelihood.exp() * (likelihood - known.log_evidence) / (h * w + 1) * scale
         template = torch.where(members[..., None, None], templates_at(positions, h, w, beta, dtype=x.dtype), -1)
-        weight *= 0.5 / (h * w) if scale is None else scale
-    assigned_fitness = (x * template).sum((-2, -1))
-    surrogate = over_ranks((weight * assigned_fitness).sum(0), statistics)
-    return surrogate + (value - surrogate).detach()
+    surrogate = over_ranks((weight * (x * template).sum((-2, -1))).sum(0), statistics)
+    return surrogate + (known.value - surrogate).detach()

@@ -11,13 +11,16 @@ from interpretable.errors import ConfigurationError
 from interpretable.losses.authors import authors_loss, slope_target
 from interpretable.losses.fitness import at_least_float32, membership_log_prior, template_fitness, uniform_log_prior
 from interpretable.losses.information import information, perplexity
-from interpretable.losses.paper import paper_information
-from interpretable.losses.statistics import class_means, mean_peak, update_average
+from interpretable.losses.paper import with_papers_gradient
+from interpretable.losses.running_averages import class_means, class_shares, mean_peak, update_average
 
 Objective = Literal["mutual_information", "class_aware", "paper", "authors"]
 
 SLOPE_RATE = 0.016
 """How far the authors' slopes move to their target in a step: their rate for VGG-16 at the start, with momentum."""
+
+LEAST_SHARE = 0.01
+"""Share of a category's images, and of the others, that they are weighted by at least: a batch may show one class."""
 
 LEAST_RESPONSE = 0.1
 """Least first entry of the authors' table of categories."""
@@ -54,7 +57,11 @@ class PartTemplateLoss(nn.Module):
       alone can have shown the part.
     - ``"paper"``: −MI with the paper's gradient, see `paper_information`.
     - ``"authors"``: what the authors' code optimises, see `authors_loss`, on activations at their own scale; neither
-      temperature nor beta matter but for the MI that is reported. Slopes of templates are learned (``slope``).
+      temperature nor beta matter but for the MI that is reported. Slopes of templates are learned (``slope``). Their
+      masks sit at the centroid, and the weight of this loss has another scale: see docs/loss.md.
+
+    The running statistics are as fine as the type of the buffers: mixed precision keeps them in float32, a module that
+    is half precision altogether does not.
 
     Args:
         num_filters: Channels C of the part layer.
@@ -89,8 +96,9 @@ class PartTemplateLoss(nn.Module):
             raise ConfigurationError(
                 f"The part-template objective must be one of {', '.join(get_args(Objective))}, got {objective!r}."
             )
-        if temperature <= 0:
-            raise ConfigurationError(f"The temperature of the part-template loss must be above 0, got {temperature}.")
+        for name, value in (("temperature", temperature), ("beta", beta)):
+            if value <= 0:
+                raise ConfigurationError(f"The {name} of the part-template loss must be above 0, got {value}.")
         if objective != "mutual_information" and not num_classes:
             raise ConfigurationError(f"The {objective} objective needs num_classes, the number of categories.")
         self.objective = objective
@@ -123,6 +131,11 @@ class PartTemplateLoss(nn.Module):
 
     def terms(self, x: Float[Tensor, "batch filter h w"], labels: Tensor | None = None) -> PartTemplateTerms:
         """The loss with the statistics that belong beside it; arguments as for `forward`."""
+        if x.shape[1] != len(self.running_peak):
+            raise ConfigurationError(
+                f"The part-template loss was made for {len(self.running_peak)} filters, got maps of {x.shape[1]}: give "
+                "it the channels of the part filters."
+            )
         x = at_least_float32(x)
         batch_peak = mean_peak(x)
         if self.training:
@@ -135,29 +148,44 @@ class PartTemplateLoss(nn.Module):
         log_prior = uniform_log_prior(x) if ranged_over is None else membership_log_prior(x, ranged_over, "global")
         with torch.set_grad_enabled(torch.is_grad_enabled() and exact):
             fitness = template_fitness(x, self.beta, scale, ranged_over)
-            value, log_evidence = information(fitness, log_prior, "global")
+            known = information(fitness, log_prior, "global")
         # A filter that has never fired knows nothing; the class-aware priors alone would earn it some nats.
-        value = torch.where(peaks > 0, value, 0)
+        value = torch.where(peaks > 0, known.value, 0)
+        loss = -value
+        if members is not None and self.objective == "paper":
+            loss = -with_papers_gradient(x, members, fitness, known, beta=self.beta, scale=scale, statistics="global")
+        elif members is not None and self.objective == "authors":
+            loss = self._authors_loss(x, members)
         with torch.no_grad():
-            images = perplexity(log_evidence, "global")
+            images = perplexity(known.log_evidence, "global")
         return PartTemplateTerms(
-            loss=(-value if exact or members is None else self._surrogate(x, members, scale)).mean(),
+            loss=loss.mean(),
             mutual_information=value.detach(),
             effective_images=torch.where(batch_peak > 0, images, torch.nan),
             dead=(batch_peak == 0).to(x.dtype),
         )
 
-    def _surrogate(self, x: Tensor, members: Tensor, scale: Tensor) -> Tensor:
-        """(C,) of the objectives whose gradient is not that of their value."""
-        if self.objective == "paper":
-            return -paper_information(x, members, beta=self.beta, scale=scale)
+    @torch.no_grad()
+    def summary(self) -> dict[str, Tensor]:
+        """What the running statistics come to, scalars by name: all that steers the loss beside the batch itself."""
+        found = {"running_peak": self.running_peak.mean()}
+        if self.objective != "mutual_information":
+            held = F.one_hot(self.category + 1, self.class_response.shape[1] + 1)[:, 1:].any(0)
+            found["categories"] = held.sum().to(self.running_peak.dtype)
+        if self.objective == "authors":
+            found["slope"] = self.slope.mean()
+        return found
+
+    def _authors_loss(self, x: Tensor, members: Tensor) -> Tensor:
+        """(C,) of the authors' surrogate; their slopes take in the batch first."""
         classes = self.class_share.numel()
-        share = self.class_share if classes <= MANY_CLASSES else torch.full_like(self.class_share, 1 / classes)
-        own = share[self.category.clamp(min=0)].clamp(1e-6, 1 - 1e-6).to(x.dtype)  # a batch may show one class alone
+        known = ~self.class_share.isnan() & (classes <= MANY_CLASSES)
+        share = torch.where(known, self.class_share, 1 / classes)[self.category.clamp(min=0)]
+        share = share.clamp(LEAST_SHARE, 1 - LEAST_SHARE).to(x.dtype)
         if self.training:  # before it is read: torch.compile may read a buffer again on the way back (pytorch 197039)
             target = slope_target(x.detach(), members, self.slope)
             self.slope.lerp_(torch.where(target.isfinite(), target, self.slope).to(self.slope.dtype), SLOPE_RATE)
-        return authors_loss(x, members, beta=self.slope, share=own if classes > 1 else None)
+        return authors_loss(x, members, beta=self.slope, share=share if classes > 1 else None)
 
     @torch.no_grad()
     def _members(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -167,11 +195,11 @@ class PartTemplateLoss(nn.Module):
         membership = (labels if labels.ndim == 2 else F.one_hot(labels, self.class_response.shape[1])).to(x.dtype)
         if self.training:
             as_published = self.objective == "authors"
-            means, count, images = class_means(x.amax((-2, -1)) if as_published else x.sum((-2, -1)), membership)
+            means, count = class_means(x.amax((-2, -1)) if as_published else x.sum((-2, -1)), membership)
             started = ~self.class_response.isnan()
             if as_published:
                 means = torch.where(started, means, means.clamp(min=LEAST_RESPONSE))
-                share, known = self.class_share, ~self.class_share.isnan()
-                update_average(share, count / images, torch.ones_like(known), known)
+                known = ~self.class_share.isnan()
+                update_average(self.class_share, class_shares(membership), torch.ones_like(known), known)
             update_average(self.class_response, means, count > 0, started)
         return (membership[:, self.category.clamp(min=0)] > 0) & (self.category >= 0)

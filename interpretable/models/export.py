@@ -29,7 +29,7 @@ def export_program(net: InterpretableCNN, image_size: int | tuple[int, int]) -> 
     Raises:
         ModelError: The images are too small for the network, or it cannot be traced.
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = _height_and_width(image_size)
     own = copy.deepcopy(net).cpu().eval()
     images = next(own.parameters()).new_zeros(2, own.in_channels, height, width)  # torch takes a batch of 1 as fixed
     try:
@@ -37,14 +37,21 @@ def export_program(net: InterpretableCNN, image_size: int | tuple[int, int]) -> 
     except InterpretableError:
         raise
     except Exception as error:  # whatever tracing raises in a user's layer
+        reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             "The forward of the network must take the same steps for every batch, whatever its size and values, got "
-            f"{type(error).__name__} ({str(error).strip().splitlines()[0]}) while it was traced; rewrite the layer "
-            "that looks at either."
+            f"{type(error).__name__} ({reason}) while it was traced; rewrite the layer that looks at either."
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names this machine's folders, in every file written from the program
     return program
+
+
+def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    match image_size:
+        case (int(height), int(width)) | (int(height) as width) if min(height, width) > 0:
+            return height, width
+    raise ConfigurationError(f"image_size must be a side or (height, width) in whole pixels, got {image_size!r}.")
 
 
 def export_onnx(net: InterpretableCNN, path: str | Path, image_size: int | tuple[int, int]) -> Path:

@@ -132,6 +132,8 @@ class InterpretableCNN(nn.Module):
     def _insert(self, part_layers: int, mask: bool, beta: float, position: Position, part_share: float) -> None:
         if part_layers < 0:
             raise ModelError(f"The number of part layers must be 0 or more, got {part_layers}.")
+        if beta <= 0:
+            raise ModelError(f"The slope beta of the templates must be above 0, got {beta}.")
         if not 0 < part_share <= 1:
             raise ModelError(f"The share of part filters must be above 0 and at most 1, got {part_share}.")
         layers = [

@@ -13,7 +13,15 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from interpretable.filter_weight import FilterWeight
-from interpretable.losses import Objective, PartTemplateLoss, decompose, effective_images, mutual_information
+from interpretable.losses import (
+    Objective,
+    PartTemplateLoss,
+    authors_loss,
+    decompose,
+    effective_images,
+    mutual_information,
+    paper_information,
+)
 
 SIZES = {2: [8, 3], 4: [5, 3, 1, 2]}
 OBJECTIVES = list(get_args(Objective))
@@ -62,10 +70,26 @@ def measured(part: slice) -> dict[str, Tensor]:
     maps = (x[part] * theta).double()
     # Each rank's task loss is the mean over its own images, weighted by its share as a loss summed over ranks is.
     task = (maps.flatten(1) ** 2).sum() / len(x) * (dist.get_world_size() if dist.is_initialized() else 1)
-    weight.observe(task, [-mutual_information(maps, scale=1.5).mean()], [maps], 3)
+    weight.observe(0, task, [-mutual_information(maps, scale=1.5).mean()], [maps], 3)
     results["gradient_ratio"] = weight.gradient_ratio
-    results["local"] = mutual_information(x[part], scale=1.5, statistics="local")
-    return results
+    return results | {f"local {name}": value.detach() for name, value in local(x[part] * theta, labels[part]).items()}
+
+
+def local(x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Each function with the statistics of this rank alone, and a gradient, which no other rank's images enter."""
+    members, beta = labels[:, None] == torch.arange(3), torch.full((3,), 4.0)
+    terms = decompose(x, scale=1.5, statistics="local")
+    results = {
+        "mutual_information": mutual_information(x, scale=1.5, statistics="local"),
+        "effective_images": effective_images(x, scale=1.5, statistics="local"),
+        "decompose": terms.inter_category + 2 * terms.spatial,
+        "paper_information": paper_information(x, members, scale=1.5, statistics="local"),
+        "authors_loss": authors_loss(x, members, beta=beta, statistics="local"),
+    }
+    gradients = {
+        f"{name} gradient": torch.autograd.grad(value.sum(), x, retain_graph=True)[0] for name, value in results.items()
+    }
+    return results | gradients
 
 
 alone = cache(lambda: measured(slice(None)))
@@ -105,8 +129,10 @@ def test_ranks_equal_one_process(ranks: list[dict[str, Tensor]], name: str) -> N
 def test_ranks_keep_the_state_of_one_process(ranks: list[dict[str, Tensor]], objective: str) -> None:
     for name in (*BUFFERS, "loss", "mutual_information", "effective_images", "dead"):
         expected = alone()[f"{objective} {name}"]
-        assert torch.equal(ranks[0][f"{objective} {name}"].nan_to_num(), ranks[-1][f"{objective} {name}"].nan_to_num())
-        torch.testing.assert_close(ranks[0][f"{objective} {name}"], expected, rtol=1e-10, atol=1e-12, equal_nan=True)
+        for ranked in ranks:
+            found = ranked[f"{objective} {name}"]
+            assert torch.equal(found.nan_to_num(), ranks[0][f"{objective} {name}"].nan_to_num())
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
 @pytest.mark.ddp
@@ -117,6 +143,7 @@ def test_the_ratio_of_gradients_is_that_of_one_process(ranks: list[dict[str, Ten
 
 @pytest.mark.ddp
 def test_local_statistics_are_those_of_the_ranks_own_images(ranks: list[dict[str, Tensor]]) -> None:
-    x, _, _ = case()
+    x, labels, theta = case()
     for ranked, part in zip(ranks, parts(len(ranks)), strict=True):
-        close(ranked["local"], mutual_information(x[part], scale=1.5), 1e-12)
+        for name, expected in local((x[part] * theta).requires_grad_(), labels[part]).items():
+            close(ranked[f"local {name}"], expected.detach(), 1e-12)

@@ -2,7 +2,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from oracles import part_template as oracle
 from torch import Tensor
 
 from interpretable.errors import InterpretableError
-from interpretable.losses import PartTemplateLoss, mean_peak, mutual_information
+from interpretable.losses import Objective, PartTemplateLoss, authors_loss, mean_peak, mutual_information
 
 # The loss module.
 
@@ -25,14 +25,39 @@ def test_the_mean_peak_is_over_the_maps_that_fire() -> None:
     close(mean_peak(y), double([oracle.mean_peak(maps) for maps in filters_first(y)]), 1e-12)
 
 
-def test_a_nan_reaches_the_loss_but_not_the_running_peak() -> None:
-    x = random_maps(5, 2, 3, 3)
+OBJECTIVES = list(get_args(Objective))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_number_that_is_none_reaches_the_loss_but_no_running_average(objective: str, number: float) -> None:
+    x, labels = random_maps(6, 2, 7, 7), torch.tensor([0, 1, 1, 1, 0, 0])
     spoilt = x.clone()
-    spoilt[3, 1, 2, 2] = math.nan
-    loss = PartTemplateLoss(2).double()
-    assert loss(spoilt).isnan()
-    kept = x[[0, 1, 2, 4]]
-    assert torch.equal(loss.running_peak, torch.stack([mean_peak(x)[0], mean_peak(kept)[1]]))
+    spoilt[3, 1, 2, 2] = number
+    loss, clean = (PartTemplateLoss(2, objective=objective, num_classes=3).double() for _ in range(2))
+    assert objective == "authors" or loss(spoilt, labels).isnan()
+    kept = [0, 1, 2, 4, 5]
+    loss = PartTemplateLoss(2, objective=objective, num_classes=3).double()
+    loss(spoilt, labels)
+    clean(x, labels)
+    assert torch.equal(loss.running_peak, torch.stack([mean_peak(x)[0], mean_peak(x[kept])[1]]))
+    without = PartTemplateLoss(2, objective=objective, num_classes=3).double()
+    without(x[kept], labels[kept])
+    torch.testing.assert_close(loss.class_response[0], clean.class_response[0], equal_nan=True)
+    torch.testing.assert_close(loss.class_response[1], without.class_response[1], equal_nan=True)
+    assert loss.slope.isfinite().all()
+
+
+def test_a_filter_that_hardly_fires_spoils_no_other() -> None:
+    x = random_maps(6, 2, 4, 4).float()
+    x[:, 1] *= 1e-39
+    close(PartTemplateLoss(2)(x), PartTemplateLoss(1)(x[:, :1]) / 2, 1e-6)
+
+
+def test_maps_of_another_number_of_filters_are_refused() -> None:
+    for filters in (1, 4):
+        with pytest.raises(InterpretableError, match=f"was made for 3 filters, got maps of {filters}: give it"):
+            PartTemplateLoss(3)(random_maps(5, filters, 4, 4))
 
 
 def test_each_training_call_moves_the_running_peak_of_the_filters_that_fire() -> None:
@@ -136,11 +161,32 @@ def test_a_dead_filter_counts_zero_and_gets_no_gradient(objective: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_before_any_filter_fires_the_loss_is_zero(training: bool) -> None:
-    x = torch.zeros(4, 2, 3, 3) if training else random_maps(4, 2, 3, 3).float()
-    loss = PartTemplateLoss(2).train(training)
-    assert loss(x).item() == pytest.approx(0.0, abs=1e-6)
-    assert torch.equal(gradient_of(loss, x), torch.zeros_like(x))
+@pytest.mark.parametrize("objective", [objective for objective in OBJECTIVES if objective != "authors"])
+def test_before_any_filter_fires_the_loss_is_zero(objective: str, training: bool) -> None:
+    x, labels = (torch.zeros if training else random_maps)(4, 2, 3, 3).float(), torch.tensor([0, 1, 0, 1])
+    loss = PartTemplateLoss(2, objective=objective, num_classes=3).train(training)
+    assert loss(x, labels).item() == pytest.approx(0.0, abs=1e-6)
+    assert torch.equal(gradient_of(lambda x: loss(x, labels), x), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("classes", [1, 3, 11])
+def test_before_any_training_the_authors_push_every_filter_down(classes: int) -> None:
+    x, labels = random_maps(4, 2, 7, 7).float(), torch.zeros(4, classes)
+    loss = PartTemplateLoss(2, objective="authors", num_classes=classes).eval()
+    expected = authors_loss(
+        x,
+        torch.zeros(4, 2, dtype=torch.bool),
+        beta=torch.full((2,), 4.0),
+        share=None if classes == 1 else torch.full((2,), 1 / classes),
+    )
+    close(loss(x, labels), expected.mean(), 1e-5)
+    assert expected.isfinite().all()
+
+
+def test_the_authors_weights_are_bounded_where_a_batch_shows_one_class_alone() -> None:
+    x, loss = random_maps(4, 1, 7, 7), PartTemplateLoss(1, objective="authors", num_classes=3).double()
+    loss(x, torch.zeros(4, dtype=torch.int64))
+    assert loss.eval()(x, torch.ones(4, dtype=torch.int64)).abs() < 50.1 * x.sum((1, 2, 3)).max()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +194,11 @@ def test_before_any_filter_fires_the_loss_is_zero(training: bool) -> None:
     [
         ({}, {"running_peak"}),
         ({"objective": "class_aware", "num_classes": 3}, {"running_peak", "class_response"}),
+        ({"objective": "paper", "num_classes": 3}, {"running_peak", "class_response"}),
+        (
+            {"objective": "authors", "num_classes": 3},
+            {"running_peak", "class_response", "class_share", "slope"},
+        ),
     ],
 )
 def test_the_state_survives_saving_and_loading(options: dict[str, Any], names: set[str]) -> None:
@@ -155,7 +206,7 @@ def test_the_state_survives_saving_and_loading(options: dict[str, Any], names: s
     trained = PartTemplateLoss(4, **options)
     trained(x, labels)
     state = trained.state_dict()
-    assert names <= state.keys()
+    assert names <= {name for name, tensor in state.items() if tensor.numel()}
     restored = PartTemplateLoss(4, **options)
     restored.load_state_dict(state)
     y = 2 * random_maps(6, 4, 3, 3).float()

@@ -134,7 +134,7 @@ def test_written_files_keep_names_and_logits_and_name_no_folder_of_this_machine(
     assert [name for name, content in written.items() for folder in folders if folder in content] == []
 
 
-def test_a_networkin_channels_last_is_exported_and_left_as_it_was() -> None:
+def test_a_network_in_channels_last_is_exported_and_left_as_it_was() -> None:
     net = after_a_training_step(InterpretableCNN("small", 4), 64).to(memory_format=torch.channels_last).train()
     net.trunk.eval()
     before = {name: (tensor, tensor.clone(), tensor.stride()) for name, tensor in net.state_dict().items()}
@@ -204,6 +204,12 @@ def test_images_that_are_too_small_are_refused_as_by_the_network(export) -> None
     assert not list(Path().iterdir())
 
 
+@pytest.mark.parametrize("size", [0, -5, (64,), 64.0, "64", (64, 0)])
+def test_a_size_that_is_none_is_refused(size) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"in whole pixels, got {size!r}.")):
+        export_program(InterpretableCNN("small", 4), size)
+
+
 class Brightness(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -214,7 +220,14 @@ class PairsOnly(nn.Module):
         return x.reshape(2, -1)
 
 
-@pytest.mark.parametrize("layer", [Brightness(), PairsOnly()])
+class Silent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            raise AssertionError
+        return x
+
+
+@pytest.mark.parametrize("layer", [Brightness(), PairsOnly(), Silent()])
 def test_a_network_that_looks_at_its_batch_is_refused_in_a_sentence(layer) -> None:
     layers = OrderedDict(features=nn.Conv2d(3, 4, 1), look=layer, flatten=nn.Flatten(), fc=nn.Linear(256, 2))
     net = from_module(nn.Sequential(layers), "features", torch.zeros(2, 3, 8, 8))
