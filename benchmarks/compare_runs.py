@@ -1,8 +1,9 @@
 """Prints an interpretable network beside its plain twin: python benchmarks/compare_runs.py RUN PLAIN_RUN.
 
 Both rows are measured by the same functions on the same test split: raw maps of the top part layer, batches of 64,
-each filter divided by its mean peak over the split, temperature 0.2. The last column says how much of the distance
-between the plain twin's mutual information and the bound the row closes.
+each filter divided by its mean peak over the split, temperature 0.2. "places" says in how many cells of an image the
+peaks of all filters lie, on average; the last column, how much of the distance between the plain twin's mutual
+information and the bound the row closes.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from rich.table import Table
 from interpretable import InterpretableError, Run, load_run
 from interpretable.losses import effective_images, mean_peak, mutual_information
 from interpretable.metrics import LocationInstability
+from interpretable.templates import peak
 
 BATCH = 64
 TEMPERATURE = 0.2
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     bound: float
     effective_images: float
     dead: float
+    places: float
     instability: dict[str, float]
 
 
@@ -41,6 +44,7 @@ def measure(run: Run) -> Row:
     for batch in track(run.datamodule.test_dataloader(), description=run.folder.name):
         maps = run.model.net.forward_features(batch["image"])
         logits = run.model.net.forward_head(maps[-1])
+        maps = tuple(layer[:, : run.model.net.num_filters] for layer in maps)
         decided = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
         right.append(decided == batch["label"])
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
@@ -48,6 +52,7 @@ def measure(run: Run) -> Row:
         instability.update(maps[-1].amax((-2, -1)), place, batch["landmarks"], batch["label"], size)
         kept.append(maps[-1])
     maps = torch.cat(kept)
+    ordered = peak(maps).sort(1).values
     peaks = mean_peak(maps)
     scale = torch.where(peaks > 0, 1 / (peaks * TEMPERATURE), 0)
     if len(maps) < BATCH:
@@ -60,6 +65,7 @@ def measure(run: Run) -> Row:
         math.log(min(maps[0, 0].numel() + 1, BATCH)),
         torch.stack([effective_images(batch, scale=scale)[alive] for batch in full]).mean().item(),
         1 - alive.float().mean().item(),
+        1 + (ordered.diff(dim=1) > 0).sum(1).float().mean().item(),
         {name: value.item() for name, value in instability.compute()._asdict().items()},
     )
 
@@ -80,6 +86,7 @@ def main() -> None:
         "bound",
         "effective images",
         "dead",
+        "places",
         "instability",
         "centre",
         "random",
@@ -103,6 +110,7 @@ def main() -> None:
             f"{row.bound:.3f}",
             f"{row.effective_images:.1f}",
             f"{row.dead:.2f}",
+            f"{row.places:.1f}",
             *(f"{value:.4f}" for value in numbers),
             f"{closed:.0%}",
         )

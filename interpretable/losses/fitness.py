@@ -48,9 +48,9 @@ def template_fitness(
         fitness = (x.flatten(2) * scale) @ templates.T
     if members is None:
         return fitness
-    excluded = ~members[..., None] & (torch.arange(len(templates), device=x.device) < h * w)
     # Finite, since an infinite logarithm times its zero weight would be no number.
-    return fitness.masked_fill(excluded, torch.finfo(x.dtype).min / 4)
+    penalty = (1 - members.to(x.dtype)) * (torch.finfo(x.dtype).min / 4)
+    return fitness + penalty[..., None] * (torch.arange(len(templates), device=x.device) < h * w)
 
 
 def largest_over_images(

@@ -140,6 +140,14 @@ def test_a_compiled_loss_has_the_same_value_gradient_and_state(backend: str) -> 
     assert int(result.stdout.removeprefix("equal ")) >= len(OBJECTIVES)
 
 
+@pytest.mark.parametrize("scale", [1.0, 20.0, 300.0])
+def test_float32_has_the_value_and_gradient_of_float64_however_far_apart_images_are(scale: float) -> None:
+    x = random_maps(16, 4, 7, 7)
+    close(mutual_information(x.float(), scale=scale).double(), mutual_information(x, scale=scale), 2e-4)
+    single, double = (gradient_of(lambda x: mutual_information(x, scale=scale).sum(), maps) for maps in (x.float(), x))
+    close(single.double(), double, 2e-3 * double.abs().max().item())
+
+
 @pytest.mark.parametrize("function", [mutual_information, decompose, effective_images])
 def test_a_batch_in_any_layout_has_the_terms_of_its_numbers(function) -> None:
     x = random_maps(5, 3, 4, 6)
