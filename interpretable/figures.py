@@ -55,12 +55,14 @@ def draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
         if title.startswith("Mutual") and layers:
             bound = f"val/mutual_information_bound/{layers[-1]}"
             _curve(axis, history, bound, "0.4", "-", "bound")
+            axis.set_ylim(top=1.3 * axis.get_ylim()[1])  # room for the legend above the bound
         axis.set_title(title, loc="left")
         axis.set_xlabel("epoch")
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.lines:
-            axis.legend(frameon=False, fontsize="small")
+            above = {"loc": "upper right", "ncols": 3} if title.startswith("Mutual") else {}
+            axis.legend(frameon=False, fontsize="small", **above)
     save(figure, path)
 
 
