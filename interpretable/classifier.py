@@ -14,7 +14,7 @@ from interpretable.filter_weight import FilterSchedule, FilterWeight
 from interpretable.losses import Objective, PartTemplateLoss
 from interpretable.metrics import LocationInstability
 from interpretable.models import InterpretableCNN, PartFilters
-from interpretable.optimizers import Schedule, build_optimizer, rate_factor
+from interpretable.optimizers import Schedule, build_optimizer, check_warmup, rate_factor
 from interpretable.tasks import (
     Task,
     memberships,
@@ -107,8 +107,7 @@ class InterpretableClassifier(pl.LightningModule):
             if value < least:
                 raise ConfigurationError(f"{name} must be {least} or more, got {value}.")
         for name, share in (("warmup", warmup), ("filter_warmup", filter_warmup)):
-            if not 0 <= share < 1:
-                raise ConfigurationError(f"{name} must be a share of the run in [0, 1), got {share}.")
+            check_warmup(share, name)
         self.save_hyperparameters()
         self.task = task
         self.num_classes = num_classes

@@ -63,6 +63,12 @@ def _arguments(optimizer: Callable[..., torch.optim.Optimizer]) -> set[str]:
     return set(inspect.signature(optimizer).parameters)
 
 
+def check_warmup(warmup: float, name: str = "A warm-up") -> None:
+    """Refuses, as a ConfigurationError of that name, what is no share of a run that leaves something after it."""
+    if not 0 <= warmup < 1:
+        raise ConfigurationError(f"{name} must be a share of the run in [0, 1), got {warmup}.")
+
+
 def rate_factor(schedule: Schedule, warmup: float, steps: int) -> Callable[[int], float]:
     """Factor of the learning rate at each optimizer step: a linear rise, then constant or half a cosine to zero.
 
@@ -74,8 +80,7 @@ def rate_factor(schedule: Schedule, warmup: float, steps: int) -> Callable[[int]
     Raises:
         ConfigurationError: The warm-up is not a share.
     """
-    if not 0 <= warmup < 1:
-        raise ConfigurationError(f"A warm-up must be a share of the run in [0, 1), got {warmup}.")
+    check_warmup(warmup)
     rising = int(warmup * steps)
 
     def factor(step: int) -> float:

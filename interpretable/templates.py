@@ -58,26 +58,21 @@ _POSITIONS = {"argmax": peak, "centroid": centroid}
 
 
 def templates_at(
+    x: Float[Tensor, "batch filter h w"],
     positions: Int64[Tensor, "batch filter"],
-    h: int,
-    w: int,
     beta: float | Float[Tensor, " filter"] = 4.0,
-    *,
-    dtype: torch.dtype | None = None,
-) -> Float[Tensor, "batch filter {h} {w}"]:
+) -> Float[Tensor, "batch filter h w"]:
     """The unit template of each map's position: `part_templates` picked by position.
 
     Args:
+        x: Feature maps, whose shape, memory format and type, at least float32, the templates have.
         positions: Row-major indices of the templates' peaks.
-        h: Height of the feature map in cells.
-        w: Width of the feature map in cells.
         beta: Slope β, one for all or one per filter.
-        dtype: Type of the templates, torch's default where omitted.
 
     Returns:
         (B, C, h, w), values in [−1, 1], 1 at the position.
     """
-    return _sloped(positions, h, w, beta, dtype or torch.get_default_dtype()).clamp_(min=-1)
+    return _sloped(x, positions, beta).clamp_(min=-1)
 
 
 @torch.no_grad()
@@ -96,17 +91,16 @@ def template_mask(
     Returns:
         (B, C, h, w) in [0, 1], 1 at μ̂ and 0 beyond an L1 distance of 1/β of the map.
     """
+    return _sloped(x, _POSITIONS[position](x), beta).clamp_(min=0).to(x.dtype)
+
+
+def _sloped(x: Tensor, positions: Tensor, beta: float | Tensor) -> Tensor:
+    """1 − β(|i−a|/h + |j−b|/w) of each position (a, b), (B, C, h, w), in the memory format of the maps."""
     h, w = x.shape[-2:]
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return _sloped(_POSITIONS[position](x), h, w, beta, dtype, _is_channels_last(x)).clamp_(min=0).to(x.dtype)
-
-
-def _sloped(
-    positions: Tensor, h: int, w: int, beta: float | Tensor, dtype: torch.dtype, channels_last: bool = False
-) -> Tensor:
-    """1 − β(|i−a|/h + |j−b|/w) of each position (a, b), (B, C, h, w), in one memory format or the other."""
+    channels_last = _is_channels_last(x)
     cells_dim = 1 if channels_last else 2  # of (B, h, C), (B, w, C), or of (B, C, h), (B, C, w)
-    slope = beta.to(dtype).unsqueeze(1 if not channels_last else 0) if isinstance(beta, Tensor) else beta
+    slope = beta.to(dtype).unsqueeze(cells_dim - 1) if isinstance(beta, Tensor) else beta
 
     def falls(index: Tensor, cells: int) -> Tensor:
         grid = torch.arange(cells, dtype=dtype, device=index.device)

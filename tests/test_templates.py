@@ -179,7 +179,11 @@ def test_positions_and_masks_are_those_of_the_numbers_and_lie_in_memory_as_the_m
 def test_templates_at_positions_are_those_of_the_bank() -> None:
     bank = part_templates(4, 5, 3.0)
     positions = torch.tensor([[0, 7, 19], [12, 4, 3]])
-    torch.testing.assert_close(templates_at(positions, 4, 5, 3.0), bank[positions])
-    each = templates_at(positions, 4, 5, torch.tensor([3.0, 4.0, 6.0]))
+    x = torch.rand(2, 3, 4, 5)
+    torch.testing.assert_close(templates_at(x, positions, 3.0), bank[positions])
+    last = x.to(memory_format=torch.channels_last)
+    assert torch.equal(templates_at(last, positions, 3.0), templates_at(x, positions, 3.0))
+    assert templates_at(last, positions, 3.0).stride() == last.stride()
+    each = templates_at(x, positions, torch.tensor([3.0, 4.0, 6.0]))
     for c, beta in enumerate((3.0, 4.0, 6.0)):
         torch.testing.assert_close(each[:, c], part_templates(4, 5, beta)[positions[:, c]])

@@ -5,7 +5,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpretable.distributed import concatenate_over_ranks, sum_over_ranks
-from interpretable.losses.fitness import Statistics, at_least_float32, largest_over_images, over_ranks
+from interpretable.losses.fitness import (
+    Statistics,
+    at_least_float32,
+    largest_over_images,
+    log_sum_over_images,
+    over_ranks,
+)
 from interpretable.templates import centroid, templates_at
 
 TEMPERATURE = 0.5
@@ -45,20 +51,19 @@ def authors_loss(
         (C,), without bounds. The published gradient is this one times 1e-6/t · images in epoch t.
     """
     h, w = x.shape[-2:]
-    x = at_least_float32(x).contiguous()  # as the templates lie
+    x = at_least_float32(x)
     positions = centroid(x)
     with torch.no_grad():
-        beta = beta.to(x)
-        template = templates_at(positions, h, w, beta, dtype=x.dtype)
-        paired = templates_at(_from_the_end(positions, statistics), h, w, beta.flip(0), dtype=x.dtype)
+        template = templates_at(x, positions, beta)
+        paired = templates_at(x, _from_the_end(positions, statistics), beta.flip(0))
         foreign = (x * paired).mean((-2, -1))
     fit, mass = (x * template).sum((-2, -1)), x.sum((-2, -1))
     with torch.no_grad():
-        drawn = _weight(fit / (h * w), foreign, members, statistics)
-        pushed = _weight(-mass / (h * w), -mass / (h * w), ~members, statistics)
+        images = over_ranks(x.new_tensor(len(x)), statistics)
+        drawn = _weight(fit / (h * w), foreign, members, images, statistics)
+        pushed = _weight(-mass / (h * w), -mass / (h * w), ~members, images, statistics)
         if share is not None:
             drawn, pushed = drawn * (0.5 / share), pushed * (0.5 / (1 - share))
-        images = over_ranks(torch.tensor(float(len(x)), device=x.device), statistics)
     return over_ranks((pushed * mass - drawn * fit).sum(0), statistics) / images
 
 
@@ -82,7 +87,7 @@ def slope_target(
     distance = distance + (columns - (positions % w)[..., None]).square()[..., None, :]
     mass = x.sum((-2, -1)).clamp(min=1e-9)
     spread = ((distance * x).sum((-2, -1)) / mass).sqrt()
-    fit = (x * templates_at(positions, h, w, beta.to(x), dtype=x.dtype)).mean((-2, -1)) * members
+    fit = (x * templates_at(x, positions, beta)).mean((-2, -1)) * members
     sums = sum_over_ranks(torch.stack([(fit * spread).sum(0), fit.sum(0), members.sum(0).to(x)]))
     slope = (SPREAD / (sums[0] / sums[1])).nan_to_num(nan=SLOPES[1], posinf=SLOPES[1]).clamp(*SLOPES)
     side = (h * w) ** 0.5
@@ -95,14 +100,9 @@ def _from_the_end(positions: Tensor, statistics: Statistics) -> Tensor:
     return everyone.flip(0, 1)[start : start + len(positions)]
 
 
-def _weight(strength: Tensor, foreign: Tensor, chosen: Tensor, statistics: Statistics) -> Tensor:
+def _weight(strength: Tensor, foreign: Tensor, chosen: Tensor, images: Tensor, statistics: Statistics) -> Tensor:
     """g/mean g over the chosen images, (B, C); 0 for others and where the mean is 0."""
-    exponent = foreign / TEMPERATURE
-    largest = largest_over_images(exponent, statistics)
-    sums = over_ranks(
-        torch.stack([(exponent - largest).exp().sum(0), torch.ones_like(largest) * len(foreign)]), statistics
-    )
-    log_z = TEMPERATURE * (largest + (sums[0] / sums[1]).log())
+    log_z = TEMPERATURE * (log_sum_over_images(foreign / TEMPERATURE, statistics) - images.log())
     exponent = (strength / TEMPERATURE).masked_fill(~chosen, -torch.inf)
     # A factor common to all images cancels in the ratio.
     g = (exponent - largest_over_images(exponent, statistics)).exp() * (strength - log_z + TEMPERATURE)

@@ -62,16 +62,19 @@ def largest_over_images(
     return torch.where(largest == -torch.inf, 0, largest)
 
 
+def log_sum_over_images(
+    exponent: Float[Tensor, "batch filter ..."], statistics: Statistics
+) -> Float[Tensor, "filter ..."]:
+    """Logarithm of the sum of exponentials over images; ranks exchange one maximum and one sum per entry."""
+    largest = largest_over_images(exponent, statistics)
+    return largest + over_ranks((exponent - largest).exp().sum(0), statistics).log()
+
+
 def log_likelihood(
     fitness: Float[Tensor, "batch filter templates"], statistics: Statistics
 ) -> Float[Tensor, "batch filter templates"]:
-    """The softmax over images, log p(x|T) = s(x, T) − log Z_T.
-
-    Ranks exchange one maximum and one sum per filter and template.
-    """
-    largest = largest_over_images(fitness, statistics)
-    total = over_ranks((fitness - largest).exp().sum(0), statistics)
-    return fitness - (largest + total.log())
+    """The softmax over images, log p(x|T) = s(x, T) − log Z_T."""
+    return fitness - log_sum_over_images(fitness, statistics)
 
 
 def uniform_log_prior(x: Float[Tensor, "batch filter h w"]) -> Float[Tensor, " templates"]:

@@ -150,12 +150,13 @@ class _Information(torch.autograd.Function):
         total = over_ranks(joint.sum(0), statistics)
         joint *= prior / total  # p(x, T)
         log_evidence = joint.sum(-1).clamp(min=tiny).log()
-        ratio = exponent.sub_(total.log()).sub_(log_evidence[..., None])
+        log_total = total.log()
+        ratio = exponent.sub_(log_total).sub_(log_evidence[..., None])
         weighted = ratio.mul_(joint)
         divergence = over_ranks(weighted.sum(0), statistics)  # p(T) KL_T
         ctx.save_for_backward(weighted.addcmul_(joint, divergence / prior.clamp(min=tiny), value=-1))
         ctx.statistics = statistics
-        log_z = largest + total.log()
+        log_z = largest + log_total
         ctx.mark_non_differentiable(log_evidence, log_z)
         return divergence.sum(-1), log_evidence, log_z
 

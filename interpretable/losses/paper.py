@@ -4,13 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpretable.losses.fitness import (
-    Statistics,
-    at_least_float32,
-    over_ranks,
-    template_fitness,
-    uniform_log_prior,
-)
+from interpretable.losses.fitness import Statistics, at_least_float32, over_ranks, template_fitness, uniform_log_prior
 from interpretable.losses.information import Information, information
 from interpretable.templates import peak, templates_at
 
@@ -59,13 +53,12 @@ def with_papers_gradient(
 ) -> Float[Tensor, " filter"]:
     """`paper_information` where fitness and information of the maps are known already, without gradients."""
     h, w = x.shape[-2:]
-    x = x.contiguous()  # as the templates lie
     positions = peak(x)
     with torch.no_grad():
         assigned = torch.where(members, positions, h * w)
         filters = torch.arange(x.shape[1], device=x.device)
         likelihood = fitness.gather(-1, assigned[..., None])[..., 0] - known.log_z[filters, assigned]  # log p(x|T̂)
         weight = likelihood.exp() * (likelihood - known.log_evidence) / (h * w + 1) * scale
-        template = torch.where(members[..., None, None], templates_at(positions, h, w, beta, dtype=x.dtype), -1)
+        template = torch.where(members[..., None, None], templates_at(x, positions, beta), -1)
     surrogate = over_ranks((weight * (x * template).sum((-2, -1))).sum(0), statistics)
     return surrogate + (known.value - surrogate).detach()
