@@ -14,12 +14,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from interpretable.activations import ActivationWriter
 from interpretable.callbacks import LearningCurves, TopImages
 from interpretable.classifier import InterpretableClassifier
 from interpretable.data import PartsDataModule
 from interpretable.errors import InterpretableError
+from interpretable.files import write_atomically
 from interpretable.resume import LastCheckpoint, RandomState
-from interpretable.runs import link_latest, run_dir, write_atomically
+from interpretable.runs import link_latest, run_dir
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -60,6 +62,7 @@ class TrainingCLI(LightningCLI):
             }
         )
         parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_lightning_class_args(ActivationWriter, "activations")
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when fit has ended."
         )
@@ -68,6 +71,10 @@ class TrainingCLI(LightningCLI):
         """Leaves the loader's workers their cores: threads that wait for a core in use slow each step."""
         workers = self.config[self.subcommand]["data"]["num_workers"]
         torch.set_num_threads(max(1, torch.get_num_threads() - workers))
+
+    def before_predict(self) -> None:
+        """Keeps no batch of predictions in memory: the store has them."""
+        self.config_init["predict"]["return_predictions"] = False
 
     def before_fit(self) -> None:
         """Opens the test split before the training that a test is to conclude: a missing one is told at once."""

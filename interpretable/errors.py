@@ -19,3 +19,11 @@ class ConfigurationError(InterpretableError, ValueError):
 
 class RunError(InterpretableError, RuntimeError):
     """A run folder is incomplete, or training cannot go on."""
+
+
+class MetricError(InterpretableError, ValueError):
+    """A measure has no meaning on what it was given."""
+
+
+class StoreError(InterpretableError, RuntimeError):
+    """An activation store is incomplete, damaged, or of another network or data set."""

@@ -1,6 +1,5 @@
 """Figures of a run, drawn with matplotlib and written atomically."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from interpretable.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from interpretable.files import written_atomically
 from interpretable.receptive_field import ReceptiveField
 
 COLOURS = {"train": "#4477aa", "val": "#ee6677"}
@@ -25,10 +25,8 @@ OUTLINE = "#ffd92f"
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG under a temporary name and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(path)
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:

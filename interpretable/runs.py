@@ -32,14 +32,6 @@ def run_dir(trainer: "pl.Trainer") -> Path | None:
     return Path(logger.save_dir) / str(logger.name) / version
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name and renames it, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def link_latest(folder: Path, root: Path) -> None:
     """Points ``root/latest`` at a run folder."""
     temporary = root / f".{LATEST}.{os.getpid()}"
