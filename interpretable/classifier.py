@@ -265,8 +265,9 @@ class InterpretableClassifier(pl.LightningModule):
             self.log_dict(numbers, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Class probabilities with the index of each image in the data set."""
-        return {"index": batch["index"], "probabilities": probabilities(self.task, self(batch["image"]))}
+        """Logits and class probabilities with the index of each image in the data set."""
+        logits = self(batch["image"])
+        return {"index": batch["index"], "logits": logits, "probabilities": probabilities(self.task, logits)}
 
     def peak_positions(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Image positions (B, C, 2), x and y in pixels, of the centre of the strongest unit's receptive field."""

@@ -1,6 +1,6 @@
 """Part templates, one per cell of a feature map, that fall off with the L1 distance (Zhang et al. 2018, §3)."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -34,11 +34,24 @@ def part_templates(
     return (1 - beta * distance).clamp(min=-1).reshape(h * w, h, w)
 
 
-def peak(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filter"]:
-    """Row-major index of each map's maximum, μ̂; the lowest index where several cells share it, 0 on a map of zeros."""
+class Peaks(NamedTuple):
+    """Each map's maximum and where it is."""
+
+    values: Float[Tensor, "batch filter"]
+    indices: Int64[Tensor, "batch filter"]
+    """Row-major, the lowest where several cells share the maximum, 0 on a map of zeros."""
+
+
+def peaks(x: Float[Tensor, "batch filter h w"]) -> Peaks:
+    """Value and row-major index μ̂ of each map's maximum; NaN and its first place on a map that holds one."""
     # max finds the first of equal cells, as argmax does, in a third of the time.
     cells, dim = (x.permute(0, 2, 3, 1).flatten(1, 2), 1) if _is_channels_last(x) else (x.flatten(2), 2)
-    return cells.max(dim).indices
+    return Peaks(*cells.max(dim))
+
+
+def peak(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filter"]:
+    """Row-major index of each map's maximum, μ̂; the lowest index where several cells share it, 0 on a map of zeros."""
+    return peaks(x).indices
 
 
 def centroid(x: Float[Tensor, "batch filter h w"]) -> Int64[Tensor, "batch filter"]:

@@ -2,21 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from interpretable.data.catalogue import build_dataset, check_arguments
 from interpretable.data.resumable_loader import ResumableLoader
 from interpretable.data.samples import PartsDataset, Sample
 from interpretable.data.sampling import EpochSampler, TransformedImages
-from interpretable.data.splits import Split
+from interpretable.data.splits import Split, check_split
 from interpretable.data.transforms import TrainingTransform, standardise
 from interpretable.errors import ConfigurationError, DataError
 
@@ -27,7 +29,7 @@ class PartsDataModule(pl.LightningDataModule):
     """Training, validation and test images of a data set by name, with their parts.
 
     Training images are augmented, mirrored, resized and normalised; the others resized and normalised. Their order and
-    augmentation depend on (seed, epoch) only: not on workers, ranks or a resume. ``predict`` sees the test images.
+    augmentation depend on (seed, epoch) only: not on workers, ranks or a resume.
     Attributes are there before ``fit``; reading one opens the splits it needs.
 
     Args:
@@ -43,6 +45,7 @@ class PartsDataModule(pl.LightningDataModule):
         mirror: probability that a training image is mirrored; parts named left and right are swapped.
         augmentation: transforms v2 applied to training images before that.
         seed: of order and augmentation; None for that of ``seed_everything``, else 0.
+        predict_split: whose images ``predict`` sees, not augmented: train, validation or test.
 
     Raises:
         ConfigurationError: for arguments that cannot be meant.
@@ -63,8 +66,10 @@ class PartsDataModule(pl.LightningDataModule):
         mirror: float = 0.5,
         augmentation: list[torch.nn.Module] | None = None,
         seed: int | None = None,
+        predict_split: Split = "test",
     ) -> None:
         super().__init__()
+        check_split(predict_split)
         check_arguments(dataset, root, classes, options or {})
         self.dataset = dataset
         self.root = root
@@ -79,7 +84,9 @@ class PartsDataModule(pl.LightningDataModule):
         self.mirror = mirror
         self.augmentation = list(augmentation or ())
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.predict_split: Split = predict_split
         self._chosen_classes = classes
+        self._seen: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
 
     @cached_property
     def train_dataset(self) -> TransformedImages:
@@ -98,6 +105,15 @@ class PartsDataModule(pl.LightningDataModule):
         """Test images, not augmented; a DataError where the data set has none."""
         return TransformedImages(self._build("test"), partial(standardise, size=self.image_size))
 
+    @cached_property
+    def predict_dataset(self) -> TransformedImages:
+        """Images that ``predict`` sees, all of them, not augmented."""
+        return TransformedImages(self._build(self.predict_split), partial(standardise, size=self.image_size))
+
+    def leave_out(self, seen: Callable[[], NDArray[np.int64]]) -> None:
+        """Has ``predict`` leave out images of its split, whose positions are asked for when its loader is made."""
+        self._seen = seen
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels, in order."""
@@ -111,7 +127,7 @@ class PartsDataModule(pl.LightningDataModule):
     @property
     def _opened(self) -> TransformedImages:
         """A split that is open already, so that a folder of test images alone can be tested."""
-        opened = (vars(self).get(f"{split}_dataset") for split in ("train", "validation", "test"))
+        opened = (vars(self).get(f"{split}_dataset") for split in ("train", "validation", "test", "predict"))
         return next((data for data in opened if data is not None), None) or self.train_dataset
 
     @property
@@ -158,15 +174,20 @@ class PartsDataModule(pl.LightningDataModule):
         return self._loader(self.test_dataset, DataLoader)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
-        """Test images in order."""
-        return self._loader(self.test_dataset, DataLoader)
+        """Images of ``predict_split`` in order, without those to be left out, but at least one for each rank."""
+        count = len(self.predict_dataset)
+        # A rank without a batch would not even start, let alone compare the store with its network.
+        left_out = self._seen()[: max(0, count - (self.trainer.world_size if self.trainer else 1))]
+        rows = np.setdiff1d(np.arange(count), left_out)
+        data = Subset(self.predict_dataset, rows.tolist()) if len(left_out) else self.predict_dataset
+        return self._loader(data, DataLoader)
 
     def _build(self, split: Split) -> PartsDataset:
         return build_dataset(
             self.dataset, split, self.root, self._chosen_classes, self.validation, self.image_size, self.options
         )
 
-    def _loader(self, data: TransformedImages, kind: type[Loader], **arguments: Any) -> Loader:
+    def _loader(self, data: Dataset[Sample], kind: type[Loader], **arguments: Any) -> Loader:
         return kind(
             data,
             batch_size=self.batch_size,

@@ -1,0 +1,55 @@
+"""Linear rationales: how a class score depends on each filter, image by image (Zhang et al. 2019, §3)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from interpretable.errors import ModelError
+
+
+class Rationales(NamedTuple):
+    """Of each image and chosen class, where the head is linearised at the image's own maps."""
+
+    gradients: Float[Tensor, "image chosen filter"]
+    """Gradient of the class's logit y, averaged over the cells of each filter's map."""
+    intercepts: Float[Tensor, "image chosen"]
+    """b in y = Σ ∂y/∂x · x + b over all cells, exact for a piecewise-linear head."""
+
+
+def rationales(
+    head: Callable[[Tensor], Tensor],
+    maps: Float[Tensor, "image filter h w"],
+    classes: Int64[Tensor, "image chosen"],
+) -> Rationales:
+    """Gradients of class logits at the maps that a head sees, vectorised per filter (Zhang et al. 2019, §3).
+
+    The averages are the paper's g⁽ᵈ⁾ but for its scale s_d, the mean of a filter's map over all images, which is known
+    only when all of them have been seen: g⁽ᵈ⁾ = s_d · gradients, with x⁽ᵈ⁾ = Σ_hw x / s_d beside it. Computed in
+    float32, outside of any inference mode or autocast that the caller is in; the head's parameters get no gradient.
+
+    Args:
+        head: Maps (N, C, h, w) to logits (N, K).
+        maps: What the head is given: after the mask, where the network has one.
+        classes: Which logits, from 0 to K − 1, of each image.
+
+    Raises:
+        ModelError: The head does not give logits (N, K), or they do not depend on the maps.
+    """
+    device = maps.device.type
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+        leaf = maps.detach().clone().float().requires_grad_()  # a tensor of inference mode cannot ask for gradients
+        logits = head(leaf.clone())  # the head may write into what it is given
+        if logits.ndim != 2 or not logits.requires_grad:
+            found = f"shape {tuple(logits.shape)}" if logits.ndim != 2 else "logits without a gradient"
+            raise ModelError(f"A head must give logits (images, classes) that depend on its maps, got {found}.")
+        chosen = logits.gather(1, classes.clone())
+        gradients = []
+        intercepts = []
+        for column in range(chosen.shape[1]):
+            (gradient,) = torch.autograd.grad(chosen[:, column].sum(), leaf, retain_graph=True)
+            gradients.append(gradient.mean((-2, -1)))
+            intercepts.append(chosen[:, column].detach() - (gradient * leaf.detach()).sum((1, 2, 3)))
+    return Rationales(torch.stack(gradients, 1), torch.stack(intercepts, 1))

@@ -1,0 +1,113 @@
+"""Reading layers of any network in one forward pass, with nothing left behind on it."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from interpretable.errors import ModelError
+
+
+class _Stop(BaseException):
+    """Ends a forward pass; no `Exception`, so that a network which catches those does not swallow it."""
+
+
+class LayerReader:
+    """What `tap` yields: call it as the network to run a pass, or look at ``outputs`` of a pass that others ran."""
+
+    def __init__(self, network: nn.Module, layers: tuple[str, ...], stop: bool) -> None:
+        self._network = network
+        self._layers = layers
+        self._stop = stop
+        self._read: dict[str, Tensor] = {}
+
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """What the layers gave in the last pass, by name.
+
+        Raises:
+            ModelError: A layer was not reached.
+        """
+        missing = [name for name in self._layers if name not in self._read]
+        if missing:
+            raise ModelError(
+                f"Every layer must run in a forward pass, got none of {', '.join(missing)}; name layers that the "
+                "network calls, not containers that it only indexes."
+            )
+        return {name: self._read[name] for name in self._layers}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Runs the network on its own arguments and returns the outputs of the layers by name.
+
+        Raises:
+            ModelError: A layer was not reached, or gave no tensor.
+        """
+        with suppress(_Stop):
+            self._network(*args, **kwargs)
+        return self.outputs
+
+    def forget(self, *_: Any) -> None:
+        """A forward pre-hook of the network: a pass begins."""
+        self._read = {}
+
+    def read(self, name: str, output: object) -> None:
+        """A forward hook of a layer: it has run."""
+        if name in self._read:
+            return
+        if not isinstance(output, Tensor):
+            raise ModelError(
+                f"The layer {name} must give a tensor, got {type(output).__name__}; name a layer inside it or above it."
+            )
+        last = self._stop and len(self._read) + 1 == len(self._layers)
+        # A copy, since a layer above may write into it in place; nothing runs after the last.
+        self._read[name] = output if last else output.clone()
+        if last:
+            raise _Stop
+
+
+@contextmanager
+def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterator[LayerReader]:
+    """Reads the outputs of named layers of any network, within its block alone.
+
+    ``with tap(net, ["layer3"]) as read: maps = read(images)`` gives a dictionary of outputs by name. They come
+    with their gradient graph where gradients are on, and inference mode and autocast hold as they do for the network
+    itself. A pass ends at the last of the layers, so that a head costs nothing. With ``stop=False`` it goes on to the
+    end, also when a trainer calls the network, and ``read.outputs`` are those of the last pass. A layer that runs
+    several times in a pass is read at its first.
+
+    A network of `torch.compile` is read in its uncompiled form, within the block: hooks that come after a compilation
+    are not seen by compiled code. Its compiled code is used again afterwards. The network's hooks are as before when
+    the block ends, also by an exception.
+
+    Args:
+        model: The network.
+        layers: Dotted names of its modules as in ``named_modules()``, those of the network that was compiled.
+        stop: Whether a pass ends when all layers have been read.
+
+    Raises:
+        ModelError: A name is no layer's.
+    """
+    network = cast(nn.Module, getattr(model, "_orig_mod", model))
+    modules = {name: module for name, module in network.named_modules() if name}
+    names = tuple(dict.fromkeys(layers))
+    if not names:
+        raise ModelError("At least one layer must be named, got none; give names as in named_modules().")
+    for name in names:
+        if name not in modules:
+            close = difflib.get_close_matches(name, modules, n=3, cutoff=0.0)
+            raise ModelError(
+                f"A layer must be named as in {type(network).__name__}.named_modules(), got {name!r}; the closest are "
+                f"{', '.join(close) or 'none, for it has no layers'}."
+            )
+    reader = LayerReader(network, names, stop)
+    with ExitStack() as scope:
+        scope.enter_context(torch.compiler.set_stance("force_eager"))
+        scope.callback(network.register_forward_pre_hook(reader.forget, prepend=True).remove)
+        for name in names:
+            # The default binds this name, not the loop's last.
+            hook = modules[name].register_forward_hook(lambda _, __, output, name=name: reader.read(name, output))
+            scope.callback(hook.remove)
+        yield reader
