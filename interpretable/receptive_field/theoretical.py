@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from interpretable.errors import ModelError
-from interpretable.positive_weights import PositiveWeights
+from interpretable.receptive_field.positive_weights import PositiveWeights
 
 _LONGEST = 2**13
 """Pixels along one axis beyond which a field counts as unbounded."""
@@ -29,6 +29,10 @@ class ReceptiveField(NamedTuple):
     def centres(self, n: int) -> Tensor:
         """Centres offset + stride·j of the first n units, (n,) in pixels."""
         return self.offset + self.stride * torch.arange(n, dtype=torch.get_default_dtype())
+
+    def positions(self, index: Tensor, width: int) -> Tensor:
+        """Centres (..., 2), x and y in pixels, of units given by row-major index (...) in maps ``width`` units wide."""
+        return self.offset + self.stride * torch.stack([index % width, index // width], -1)
 
 
 def theoretical_receptive_field(module: nn.Module, in_channels: int = 3) -> ReceptiveField:

@@ -81,6 +81,36 @@ def test_a_chain_follows_the_closed_recursion(seed: int) -> None:
     assert theoretical_receptive_field(nn.Sequential(*layers)) == closed_recursion(geometry)
 
 
+@pytest.mark.parametrize(
+    ("first", "stages"),
+    [
+        ((11, 4, 0), [(3, 2, 0, 5, 1, 2), (3, 2, 0, 3, 1, 1)]),
+        ((3, 1, 1), [(2, 2, 0, 3, 1, 1), (2, 2, 0, 3, 1, 1), (3, 2, 1, 5, 2, 0)]),
+        ((7, 2, 3), [(3, 2, 1, 3, 2, 1), (2, 1, 0, 4, 1, 1)]),
+    ],
+)
+def test_stages_of_pooling_and_convolution_follow_the_recursion_of_the_papers_authors(
+    first: tuple[int, int, int], stages: list[tuple[int, int, int, int, int, int]]
+) -> None:
+    kernel, stride, padding = first
+    layers: list[nn.Module] = [nn.Conv2d(3, 2, kernel, stride, padding)]
+    centre, jump = (1 + kernel - 2 * padding) / 2, stride  # in 1-based pixels, whose centres are whole numbers
+    for pool, pool_stride, pool_padding, kernel, stride, padding in stages:
+        layers += [nn.ReLU(), nn.MaxPool2d(pool, pool_stride, pool_padding), nn.Conv2d(2, 2, kernel, stride, padding)]
+        centre += jump * (pool - 2 * pool_padding - 1) / 2 + (kernel - 2 * padding - 1) * pool_stride * jump / 2
+        jump *= pool_stride * stride
+    field = theoretical_receptive_field(nn.Sequential(*layers))
+    assert (field.offset, field.stride) == (centre - 0.5, jump)
+
+
+def test_positions_are_the_centres_of_the_units_column_and_row() -> None:
+    field = ReceptiveField(11, 4, -1.5)
+    index = torch.arange(6).reshape(2, 3)  # the units of maps of two rows and three columns
+    x, y = field.positions(index, width=3).unbind(-1)
+    assert torch.equal(x, field.centres(3).expand(2, 3))
+    assert torch.equal(y, field.centres(2)[:, None].expand(2, 3))
+
+
 def test_a_widely_dilated_kernel_is_not_mistaken_for_its_centre() -> None:
     assert theoretical_receptive_field(nn.Conv2d(3, 2, 3, padding=200, dilation=200)) == (401, 1, 0.5)
 

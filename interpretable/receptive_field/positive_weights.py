@@ -1,7 +1,7 @@
 """A stand-in for every layer through which gradients stay positive, so that they show what depends on what."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,18 +35,17 @@ class PositiveWeights(TorchFunctionMode):
         return result
 
 
-def _sees_image(operand: object) -> bool:
+def _sees_image(operand: object) -> TypeGuard[Tensor]:
     return isinstance(operand, Tensor) and operand.requires_grad
 
 
-def _sum(x: Tensor, other: Tensor, *, in_place: bool) -> Tensor:
+def _sum(x: Tensor, other: Tensor | int | float, *, in_place: bool) -> Tensor:
     """The sum of those operands that depend on the image, in the shape of the arithmetic that it stands for."""
     if in_place:
         return x.add_(other) if _sees_image(other) else x
-    if _sees_image(x) and _sees_image(other):
-        return x + other
-    seen, constant = (x, other) if _sees_image(x) else (other, x)
-    return seen + seen.new_zeros(getattr(constant, "shape", ()))
+    if _sees_image(other):
+        return x + other if _sees_image(x) else other + other.new_zeros(x.shape)
+    return x + x.new_zeros(getattr(other, "shape", ()))
 
 
 def _conv2d(
