@@ -8,11 +8,16 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from interpretable.metrics.finite import refuse_nan
+
 TOP_IMAGES = 100
 """The paper's number of images per filter and part."""
 
 RANDOM_FILTERS = 256
 """Filters drawn at least for the random floor: enough for its third decimal."""
+
+_DISTANCES_AT_ONCE = 2**20
+"""Bounds what is computed at once, so that memory does not grow with the number of filters."""
 
 
 def location_instability(
@@ -39,21 +44,29 @@ def location_instability(
         top: How many images count at the most; equal activations go to the lower image index.
 
     Returns:
-        (C, K, P), NaN where fewer than two images count.
+        (C, K, P) float64, NaN where fewer than two images count.
+
+    Raises:
+        MetricError: A peak activation is NaN.
     """
+    refuse_nan("peak activations", values)
     filters, parts = values.shape[1], landmarks.shape[1]
-    result = values.new_full((filters, num_classes, parts), torch.nan)
+    result = values.new_full((filters, num_classes, parts), torch.nan, dtype=torch.float64)
     for label in range(num_classes):  # images of different classes never meet, so the work is that of one pass
-        of_class = labels == label
-        if of_class.any():
-            result[:, label] = _of_one_class(
-                values[of_class], positions[of_class], landmarks[of_class], diagonal[of_class], top
+        rows = (labels == label).nonzero().squeeze(1)
+        if len(rows) == 0:
+            continue
+        at_once = max(1, _DISTANCES_AT_ONCE // max(1, len(rows) * parts))
+        for start in range(0, filters, at_once):
+            some = slice(start, start + at_once)
+            result[some, label] = _of_one_class(
+                values[rows, some], positions[rows, some], landmarks[rows], diagonal[rows], top
             )
     return result
 
 
 def _of_one_class(values: Tensor, positions: Tensor, landmarks: Tensor, diagonal: Tensor, top: int) -> Tensor:
-    shift = landmarks[:, None] - positions[:, :, None]  # (N, C, P, 2)
+    shift = landmarks[:, None].double() - positions[:, :, None]  # (N, C, P, 2)
     distance = torch.linalg.vector_norm(shift, dim=-1) / diagonal[:, None, None]
     counts = (values[..., None] > 0) & ~distance.isnan()
     strength = torch.where(counts, values[..., None], -torch.inf)
@@ -111,12 +124,13 @@ class LocationInstability(Metric):
     landmarks: list[Tensor]
     labels: list[Tensor]
     sizes: list[Tensor]
+    index: list[Tensor]
 
     def __init__(self, num_classes: int, top: int = TOP_IMAGES, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.top = top
-        for state in ("values", "positions", "landmarks", "labels", "sizes"):
+        for state in ("values", "positions", "landmarks", "labels", "sizes", "index"):
             self.add_state(state, [], dist_reduce_fx="cat")
 
     def update(
@@ -126,32 +140,43 @@ class LocationInstability(Metric):
         landmarks: Float[Tensor, "image part 2"],
         labels: Int64[Tensor, " image"],
         image_size: tuple[int, int],
+        index: Int64[Tensor, " image"] | None = None,
     ) -> None:
-        """Takes in a batch; arguments as for `location_instability`, ``image_size`` being (H, W) in pixels."""
+        """Takes in a batch; arguments as for `location_instability`, ``image_size`` being (H, W) in pixels.
+
+        ``index`` is where the images are in their split: of equal activations the lower one counts, and the random
+        floor is drawn in its order. Without it images are numbered as they come on each rank, which is the same order
+        where ranks take turns, as distributed samplers that do not shuffle do.
+        """
         height, width = image_size
+        if index is None:
+            seen = sum(len(batch) for batch in self.values)
+            index = torch.arange(seen, seen + len(values), device=labels.device)
         self.values.append(values.detach())
         self.positions.append(positions.detach())
         self.landmarks.append(landmarks)
         self.labels.append(labels)
-        self.sizes.append(positions.new_tensor([width, height]).expand(len(values), 2))
+        self.sizes.append(labels.new_tensor([width, height]).repeat(len(values), 1))
+        self.index.append(index)
 
     def compute(self) -> LocationInstabilityResult:
-        """The scalars over all images seen."""
-        positions, landmarks, labels, sizes = (
-            dim_zero_cat(state) for state in (self.positions, self.landmarks, self.labels, self.sizes)
+        """The scalars over all images seen, whatever order and ranks they came in."""
+        order = dim_zero_cat(self.index).argsort(stable=True)
+        values, positions, landmarks, labels, sizes = (
+            dim_zero_cat(state)[order]
+            for state in (self.values, self.positions, self.landmarks, self.labels, self.sizes)
         )
-        values = dim_zero_cat(self.values)
         # The floors keep when and how strongly each filter fires and move only where: a filter that fires on few
         # images has a lucky class more often, which the floor must share.
         repeated = values.repeat(1, -(-RANDOM_FILTERS // values.shape[1]))
         generator = torch.Generator().manual_seed(0)  # on the CPU, so that the floor is the same on every device
-        anywhere = torch.rand(*repeated.shape, 2, generator=generator).to(sizes) * sizes[:, None]
+        anywhere = torch.rand(*repeated.shape, 2, generator=generator).to(sizes.device) * sizes[:, None]
         filters = (
             (values, positions),
-            (values, (sizes[:, None] / 2).expand_as(positions)),
+            (values, (sizes[:, None] / 2).expand(*values.shape, 2)),
             (repeated, anywhere),
         )
-        diagonal = torch.linalg.vector_norm(sizes, dim=-1)
+        diagonal = torch.linalg.vector_norm(sizes.double(), dim=-1)
         tables = [
             location_instability(strength, place, landmarks, labels, diagonal, self.num_classes, self.top)
             for strength, place in filters

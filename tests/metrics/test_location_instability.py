@@ -1,3 +1,4 @@
+import importlib
 import math
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from torch import Tensor
 from torch import distributed as dist
 from torch import multiprocessing as mp
 
+from interpretable.errors import MetricError
 from interpretable.metrics import LocationInstability, location_instability
 
 NAN = math.nan
+MODULE = importlib.import_module("interpretable.metrics.location_instability")  # the package has the function so named
 
 
 def random_case(images: int = 60, filters: int = 4, parts: int = 3, levels: int | None = None) -> dict[str, Tensor]:
@@ -100,6 +103,67 @@ def test_enlarging_the_images_with_everything_in_them_changes_nothing() -> None:
     same(location_instability(**larger, num_classes=4, top=5), location_instability(**case, num_classes=4, top=5))
 
 
+def test_memory_bounds_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = random_case(levels=3)
+    whole = location_instability(**case, num_classes=4, top=5)
+    for numbers in (1, 100):  # one filter at once, two
+        monkeypatch.setattr(MODULE, "_DISTANCES_AT_ONCE", numbers)
+        same(location_instability(**case, num_classes=4, top=5), whole, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_low_precision_is_computed_in_double(dtype: torch.dtype) -> None:
+    low = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in random_case().items()}
+    high = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in low.items()}
+    found = location_instability(**low, num_classes=4)
+    assert found.dtype == torch.float64
+    same(found, location_instability(**high, num_classes=4), 0)
+
+
+def test_nan_peaks_are_refused() -> None:
+    case = random_case()
+    case["values"][7, 2] = NAN
+    with pytest.raises(MetricError, match="peak activations must be numbers, got NaN in row 7 of 60"):
+        location_instability(**case, num_classes=4)
+    with pytest.raises(MetricError, match="peak activations must be numbers, got NaN in row 7 of 60"):
+        measured(case, WHOLE)
+
+
+def nothing_counts(case: dict[str, Tensor]) -> None:
+    assert location_instability(**case, num_classes=4).isnan().all()
+    assert all(number.isnan() for number in measured(case, WHOLE))
+
+
+def test_one_image_of_each_class_is_not_enough() -> None:
+    nothing_counts({name: tensor[:4] for name, tensor in random_case().items()} | {"labels": torch.arange(4)})
+
+
+def test_silent_filters_have_no_instability() -> None:
+    nothing_counts(random_case() | {"values": torch.zeros(60, 4)})
+
+
+def test_without_a_landmark_nothing_counts() -> None:
+    nothing_counts(random_case() | {"landmarks": torch.full((60, 3, 2), NAN)})
+
+
+def test_images_of_no_class_do_not_count() -> None:
+    nothing_counts(random_case() | {"labels": torch.arange(60) % 2 * 8 - 1})
+
+
+def test_an_absent_part_leaves_the_others_as_they_are() -> None:
+    case = random_case()
+    whole = location_instability(**case, num_classes=4)
+    case["landmarks"][:, 1] = NAN
+    found = location_instability(**case, num_classes=4)
+    assert found[..., 1].isnan().all()
+    same(found[..., [0, 2]], whole[..., [0, 2]])
+
+
+def test_constant_maps_fire_in_their_first_cell_on_the_first_images() -> None:
+    case = random_case() | {"values": torch.ones(60, 4), "positions": torch.full((60, 4, 2), 4.0)}
+    same(location_instability(**case, num_classes=5, top=3), literal(case, 5, 3))
+
+
 HEIGHT, WIDTH = 48, 64
 
 
@@ -185,6 +249,19 @@ def test_batches_in_any_order_equal_one_update() -> None:
         assert getattr(one, name).item() == pytest.approx(getattr(two, name).item(), abs=1e-6), name
 
 
+def test_the_index_makes_ties_and_floors_independent_of_the_order_of_images() -> None:
+    case = random_case(levels=2)
+    alone = measured(case, WHOLE, 3)
+    order = torch.randperm(60)
+    metric = LocationInstability(num_classes=4, top=3)
+    for rows in order.split(13):
+        metric.update(
+            *(case[name][rows] for name in ("values", "positions", "landmarks", "labels")), (HEIGHT, WIDTH), rows
+        )
+    assert metric.compute() == alone
+    assert measured({name: tensor[order] for name, tensor in case.items()}, WHOLE, 3) != alone
+
+
 def test_the_random_floor_is_reproducible_and_leaves_the_global_generator_alone() -> None:
     case = random_case()
     state = torch.get_rng_state()
@@ -230,18 +307,37 @@ def test_the_metric_forgets_after_a_reset() -> None:
     assert metric.compute() == measured(case, WHOLE)
 
 
-def one_rank(rank: int, folder: str, case: dict[str, Tensor]) -> None:
+def one_rank(rank: int, folder: str, case: dict[str, Tensor], rows: list[list[Tensor]]) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    result = measured(case, [slice(0, 20), slice(20, 37)] if rank == 0 else [slice(37, 60)])
-    torch.save(torch.stack([result.instability, result.best_class, result.centre]), f"{folder}/{rank}.pt")
+    metric = LocationInstability(num_classes=4, top=3)
+    for some in rows[rank]:
+        metric.update(
+            *(case[name][some] for name in ("values", "positions", "landmarks", "labels")), (HEIGHT, WIDTH), some
+        )
+    torch.save(torch.stack(metric.compute()), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.ddp
 def test_two_ranks_with_different_numbers_of_images_equal_one_process(tmp_path: Path) -> None:
-    case = random_case()
-    alone = measured(case, WHOLE)
-    mp.start_processes(one_rank, args=(str(tmp_path), case), nprocs=2, start_method="fork")
+    case = random_case(levels=2)
+    alone = measured(case, WHOLE, 3)
+    rows = torch.randperm(60).split([20, 17, 23])
+    mp.start_processes(one_rank, args=(str(tmp_path), case, [rows[:2], rows[2:]]), nprocs=2, start_method="fork")
     for rank in range(2):
-        ranked = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        same(ranked, torch.stack([alone.instability, alone.best_class, alone.centre]), 1e-6)
+        same(torch.load(tmp_path / f"{rank}.pt", weights_only=True), torch.stack(alone), 0)
+
+
+def without_index(rank: int, folder: str, case: dict[str, Tensor]) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.save(torch.stack(measured(case, [slice(rank, 30, 2), slice(30 + rank, 59, 2)], 3)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.ddp
+def test_ranks_that_take_turns_need_no_index(tmp_path: Path) -> None:
+    case = random_case(levels=2)
+    alone = measured(case, [slice(0, 59)], 3)
+    mp.start_processes(without_index, args=(str(tmp_path), case), nprocs=2, start_method="fork")
+    for rank in range(2):
+        same(torch.load(tmp_path / f"{rank}.pt", weights_only=True), torch.stack(alone), 0)
