@@ -111,11 +111,18 @@ class Creatures:
         digest = hashlib.sha256(repr((self.split, self.size, self.image_size, self.seed, self.classes, PARTS)).encode())
         digest.update(self.labels.numpy().tobytes())
         for index in range(min(_PROBES, self.size)):
-            drawing = self._draw(index)
+            drawing = self.draw(index)
             digest.update(drawing.image.tobytes() + drawing.part.tobytes())
         return digest.hexdigest()
 
-    def _draw(self, index: int) -> Drawing:
+    def draw(self, index: int) -> Drawing:
+        """The drawing at a position from 0 to size - 1: the image and what is on each of its pixels.
+
+        Raises:
+            IndexError: There is no such position, as iteration needs.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"Creatures has images 0 to {self.size - 1}, not {index}.")
         rng = self._stream(index)
         return paint(compose(_SPECIES[int(self.labels[index])], rng), self.image_size, rng)
 
@@ -128,9 +135,7 @@ class Creatures:
         Raises:
             IndexError: There is no such position, as iteration needs.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"Creatures has images 0 to {self.size - 1}, not {index}.")
-        drawing = self._draw(index)
+        drawing = self.draw(index)
         landmarks, boxes, masks = annotate(drawing)
         canvas = (self.image_size, self.image_size)
         return Sample(

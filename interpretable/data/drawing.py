@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from interpretable.data.anatomy import PARTS, PIECES
-from interpretable.data.scene import FIRST_CLUTTER, FIRST_OCCLUDER, Scene
+from interpretable.data.scene import FIRST_CLUTTER, FIRST_OCCLUDER, SURFACES, Scene
 from interpretable.data.textures import LIGHTS, NOISE_UNIT, PATTERNS, textures
 
 Bytes = NDArray[np.uint8]
@@ -16,6 +16,7 @@ Number = TypeVar("Number", bound=np.generic)
 SUPERSAMPLING = 2
 EDGE_BRIGHTNESS = 0.45  # where two surfaces meet: outlines as in a picture book; fainter ones are learned more slowly
 NOISE = (2.0, 6.5)  # camera noise: its standard deviation in grey levels is drawn from this range
+TEXTURES = ("plain", "striped", "spotted")  # a third of the patterns each
 
 _PATTERN, _EDGE = np.uint8(1), np.uint8(2)  # the two low bits of a palette index; the surface is above them
 
@@ -33,6 +34,20 @@ class Drawing(NamedTuple):
     """(S, S): 1 + index of the visible part, 0 elsewhere."""
     part_unoccluded: Bytes
     """(S, S): the same before anything stands in front of the animal."""
+    surface: Bytes
+    """(S, S): four times the number of the visible surface."""
+    colours: NDArray[np.float64]
+    """(SURFACES, 2, 3) of each surface, as in the scene."""
+    patterns: tuple[int, int]
+    """Numbers of the patterns on the animal and on everything else."""
+
+    def texture(self) -> Bytes:
+        """(S, S): index in TEXTURES of the visible surface; a pattern fainter than the loudest noise is plain."""
+        coat, ground = (pattern * len(TEXTURES) // PATTERNS for pattern in self.patterns)
+        texture = np.full(SURFACES, ground, np.uint8)
+        texture[1:FIRST_CLUTTER] = coat
+        texture[255 * np.abs(self.colours[:, 1] - self.colours[:, 0]).max(1) < NOISE[1]] = 0
+        return texture.take(self.surface >> 2)
 
 
 def _majority(fine: Bytes) -> Bytes:
@@ -71,8 +86,10 @@ def paint(scene: Scene, image_size: int, rng: np.random.Generator) -> Drawing:
     for polygon, ink in zip(polygons[split:], painted[split:], strict=True):
         pen.polygon(polygon, fill=ink)
     surface = np.array(canvas) if occluders else unoccluded
-    part_unoccluded = _PART_OF.take(_majority(unoccluded))
-    part = _PART_OF.take(_majority(surface)) if occluders else part_unoccluded
+    whole = _majority(unoccluded)
+    visible = _majority(surface) if occluders else whole
+    part_unoccluded = _PART_OF.take(whole)
+    part = _PART_OF.take(visible) if occluders else part_unoccluded
 
     tiles = textures(image_size)
     coat, ground, light = rng.integers((PATTERNS, PATTERNS, LIGHTS)).tolist()
@@ -90,4 +107,5 @@ def paint(scene: Scene, image_size: int, rng: np.random.Generator) -> Drawing:
     amplitude = int(256 / NOISE_UNIT * (NOISE[0] + (NOISE[1] - NOISE[0]) * loudness))
     noise = (_cut(tiles.noise, corners[3], image_size) * np.int16(amplitude)) >> 8
     lit = ((rgb * _cut(tiles.lights[light], corners[2], image_size)) >> 7).astype(np.int16) + noise
-    return Drawing(lit.clip(0, 255).astype(np.uint8), part, part_unoccluded)
+    image = lit.clip(0, 255).astype(np.uint8)
+    return Drawing(image, part, part_unoccluded, visible, scene.colours, (coat, ground))

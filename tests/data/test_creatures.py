@@ -19,6 +19,7 @@ from interpretable.data.creatures import VISIBLE_SHARE, Creatures, annotate
 from interpretable.data.drawing import Drawing
 from interpretable.data.outlines import TEMPLATE_INDEX, outlines
 from interpretable.data.samples import Sample
+from interpretable.data.scene import SURFACES
 from interpretable.errors import DataError
 
 CHANCE = 1 / 8
@@ -235,7 +236,8 @@ def test_a_part_hidden_for_the_most_part_keeps_its_box_but_loses_its_landmark() 
     visible[:, 7:] = 0  # leaves 8 of the head and 7 of the torso
     visible[8, 3:7] = 0  # leaves 3 of the torso
     assert 0.3 < VISIBLE_SHARE <= 0.8
-    landmarks, boxes, masks = annotate(Drawing(np.zeros((3, 16, 16), np.uint8), visible, whole))
+    nothing = np.zeros((3, 16, 16), np.uint8), np.zeros((16, 16), np.uint8), np.zeros((SURFACES, 2, 3))
+    landmarks, boxes, masks = annotate(Drawing(nothing[0], visible, whole, *nothing[1:], (0, 0)))
     assert landmarks[0].tolist() == [5, 3]
     assert boxes[0].tolist() == [5, 3, 4, 2]
     assert np.isnan(landmarks[3]).all()
@@ -264,7 +266,7 @@ def test_clutter_in_front_hides_parts_and_adds_none() -> None:
     data = Creatures("test", 200)
     before, after = (
         np.stack(parts)
-        for parts in zip(*((d.part_unoccluded, d.part) for d in map(data._draw, range(200))), strict=True)
+        for parts in zip(*((d.part_unoccluded, d.part) for d in map(data.draw, range(200))), strict=True)
     )
     changed = before != after
     # A pixel at the rim of a part may go to its neighbour when clutter covers a corner of it.
