@@ -1,12 +1,8 @@
-"""``interpretable fit ...`` is ``python train.py fit ...`` for an installed package."""
+"""``interpretable COMMAND``: what comes after training, and training itself for an installed package."""
 
-from interpretable.cli import main as train
+from interpretable.commands.app import main
 
-
-def main() -> None:
-    """Entry point of the command ``interpretable``."""
-    train()
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from interpretable.classifier import InterpretableClassifier
-from interpretable.figures import draw_learning_curves, draw_top_images
+from interpretable.figures import TopImageRow, draw_learning_curves, draw_top_images
 from interpretable.models import PartFilters
 from interpretable.runs import run_dir
 
@@ -112,11 +112,14 @@ class TopImages(pl.Callback):
                 continue
             path = folder / f"filters_layer{number}.png"
             chosen = top.peaks.mean(0).argsort(descending=True)[: self.filters]
-            draw_top_images(
-                [torch.stack([loader.dataset[int(i)]["image"] for i in top.indices[:, c]]) for c in chosen],
-                top.maps[:, chosen].transpose(0, 1),
-                fields[number - 1],
-                [f"filter {int(c)}" for c in chosen],
-                path,
-            )
+            rows = [
+                TopImageRow(
+                    f"filter {int(c)}",
+                    torch.stack([loader.dataset[int(i)]["image"].as_subclass(Tensor) for i in top.indices[:, c]]),
+                    top.maps[:, c],
+                )
+                for c in chosen
+            ]
+            title = f"layer {number}: top test images of the strongest filters"
+            draw_top_images(rows, fields[number - 1], title, path)
             _log_picture(trainer, path)

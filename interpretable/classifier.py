@@ -243,6 +243,7 @@ class InterpretableClassifier(pl.LightningModule):
                 batch["landmarks"],
                 batch["label"],
                 (batch["image"].shape[-2], batch["image"].shape[-1]),
+                batch["index"],
             )
         return {"maps": maps}
 
@@ -272,15 +273,8 @@ class InterpretableClassifier(pl.LightningModule):
     def peak_positions(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Image positions (B, C, 2), x and y in pixels, of the centre of the strongest unit's receptive field."""
         return tuple(
-            torch.stack(
-                [
-                    field.offset + field.stride * (index % layer.shape[-1]),
-                    field.offset + field.stride * (index // layer.shape[-1]),
-                ],
-                -1,
-            )
+            field.positions(peak(layer), layer.shape[-1])
             for layer, field in zip(maps, self.net.receptive_fields, strict=True)
-            for index in (peak(layer),)
         )
 
     @property

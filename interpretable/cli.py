@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +19,7 @@ from interpretable.classifier import InterpretableClassifier
 from interpretable.data import PartsDataModule
 from interpretable.errors import InterpretableError
 from interpretable.files import write_atomically
+from interpretable.quiet import silence_what_the_user_cannot_mend
 from interpretable.resume import LastCheckpoint, RandomState
 from interpretable.runs import link_latest, run_dir
 
@@ -99,28 +99,13 @@ class TrainingCLI(LightningCLI):
             )
 
 
-def _silence_what_the_user_cannot_mend() -> None:
-    # Lightning 2.6 makes calls that jsonargparse 5 removes; the bound below 5 is the cure.
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    # Lightning 2.6's own tree helper, under torch 2.11 and later.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-    # How many workers pay depends on the data: drawn images in the main process are fast enough.
-    warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
-    # A test, or a resumed run, writes to its own folder; the checkpoint that it reads stays where it is.
-    warnings.filterwarnings("ignore", r"The dirpath has changed from")
-    # The best checkpoint is that of the first callback, which the configuration describes.
-    warnings.filterwarnings("ignore", r".* is called with Trainer configured with multiple `ModelCheckpoint`")
-    # Everything is logged once an epoch.
-    warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
-
-
 def main(args: Sequence[str] | None = None) -> TrainingCLI:
     """Runs ``fit``, ``validate``, ``test`` or ``predict``; an error of this package ends the program in one line.
 
     Args:
         args: Words of the command line, those of the process where omitted.
     """
-    _silence_what_the_user_cannot_mend()
+    silence_what_the_user_cannot_mend()
     try:
         return TrainingCLI(
             InterpretableClassifier,

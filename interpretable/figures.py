@@ -1,11 +1,13 @@
 """Figures of a run, drawn with matplotlib and written atomically."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +17,9 @@ from interpretable.receptive_field import ReceptiveField
 
 COLOURS = {"train": "#4477aa", "val": "#ee6677"}
 """Blue and red that remain distinct to colour-blind readers (Paul Tol's bright scheme)."""
+
+BARS = ("#4477aa", "#ee6677", "#228833", "#ccbb44")
+"""A colour per network, of the same scheme."""
 
 STYLES = ("-", "--", ":", "-.")
 """One per quantity of a panel."""
@@ -70,31 +75,93 @@ def _curve(axis: Axes, history: Sequence[dict[str, float]], name: str, colour: s
         axis.plot(*zip(*points, strict=True), color=colour, linestyle=style, label=label, marker=".", markersize=4)
 
 
-def draw_top_images(
-    images: Sequence[Tensor], maps: Tensor, field: ReceptiveField, names: Sequence[str], path: Path
-) -> None:
-    """Draws a row per filter: its top images with the region outlined where the map exceeds half of its peak.
+class TopImageRow(NamedTuple):
+    """A filter and the images on which it fires strongest."""
+
+    name: str
+    images: Tensor
+    """(k, 3, H, W) normalised."""
+    maps: Tensor
+    """(k, h, w) of those images."""
+    level: float | None = None
+    """Activation above which a cell belongs to the filter's region; half of each map's peak where omitted."""
+
+
+def draw_top_images(rows: Sequence[TopImageRow], field: ReceptiveField, title: str, path: Path) -> None:
+    """Draws a row per filter: its top images with the region outlined where the map exceeds a level.
 
     Args:
-        images: Per filter, (k, 3, H, W) normalised images.
-        maps: (filters, k, h, w) maps of those images.
+        rows: The filters, with as many images each.
         field: Receptive field of the layer, which says where in the image a unit sits.
-        names: Per filter, the row's title.
+        title: What stands above.
         path: The PNG to write.
     """
-    rows, columns = maps.shape[:2]
-    figure = Figure(figsize=(1.1 + 1.05 * columns, 0.35 + 1.05 * rows), layout="constrained")
-    figure.suptitle(f"{path.stem.replace('_', ' ')}: top test images of the strongest filters", fontsize="medium")
-    fine = F.interpolate(maps.float(), scale_factor=8, mode="bilinear", align_corners=True)
-    y, x = (np.linspace(field.offset, field.offset + field.stride * (n - 1), 8 * n) for n in maps.shape[-2:])
-    for row, axes in enumerate(figure.subplots(rows, columns, squeeze=False)):
-        for column, axis in enumerate(axes):
-            picture = (images[row][column].permute(1, 2, 0).numpy() * IMAGENET_STD + IMAGENET_MEAN).clip(0, 1)
+    figure = Figure(figsize=_size_of(rows), layout="constrained")
+    fill_top_images(figure, rows, field, title)
+    save(figure, path)
+
+
+def draw_top_images_beside(
+    columns: Sequence[tuple[str, Sequence[TopImageRow], ReceptiveField]], title: str, path: Path
+) -> None:
+    """Draws the filters of several networks side by side, each with its own title; see `draw_top_images`."""
+    sizes = [_size_of(rows) for _, rows, _ in columns]
+    figure = Figure(figsize=(sum(width for width, _ in sizes), 0.3 + max(height for _, height in sizes)))
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title, fontsize="medium")
+    for part, (name, rows, field) in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
+        fill_top_images(part, rows, field, name)
+    save(figure, path)
+
+
+def fill_top_images(figure: Figure | SubFigure, rows: Sequence[TopImageRow], field: ReceptiveField, title: str) -> None:
+    """Fills a figure with a row per filter; see `draw_top_images`."""
+    figure.suptitle(title, fontsize="medium")
+    all_axes = figure.subplots(len(rows), max(len(row.images) for row in rows), squeeze=False)
+    for row, axes in zip(rows, all_axes, strict=True):
+        fine = F.interpolate(row.maps.float()[:, None], scale_factor=8, mode="bilinear", align_corners=True)[:, 0]
+        y, x = (np.linspace(field.offset, field.offset + field.stride * (n - 1), 8 * n) for n in row.maps.shape[-2:])
+        for axis in axes:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for axis, image, region, coarse in zip(axes, row.images, fine, row.maps, strict=False):
+            picture = (image.permute(1, 2, 0).numpy() * IMAGENET_STD + IMAGENET_MEAN).clip(0, 1)
             height, width = picture.shape[:2]
             axis.imshow(picture, extent=(0, width, height, 0))
-            level = 0.5 * float(maps[row, column].amax())
-            if level > 0:
-                axis.contour(x, y, fine[row, column].numpy(), levels=[level], colors=OUTLINE, linewidths=1.6)
-            axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-        axes[0].set_ylabel(names[row], fontsize="small")
+            level = 0.5 * float(coarse.amax()) if row.level is None else row.level
+            if float(region.amin()) <= level < float(region.amax()):
+                axis.contour(x, y, region.numpy(), levels=[level], colors=OUTLINE, linewidths=1.6)
+            axis.set(xlim=(0, width), ylim=(height, 0))
+        axes[0].set_ylabel(row.name, fontsize="small")
+
+
+def _size_of(rows: Sequence[TopImageRow]) -> tuple[float, float]:
+    """Width and height in inches."""
+    return 1.1 + 1.05 * max(len(row.images) for row in rows), 0.35 + 1.05 * len(rows)
+
+
+def draw_detectors(networks: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]], path: Path) -> None:
+    """Draws how many filters detect a concept of each category, and how many different ones.
+
+    Args:
+        networks: Per network, detectors and unique concepts by category.
+        path: The PNG to write.
+    """
+    categories = list(dict.fromkeys(name for detectors, _ in networks.values() for name in detectors))
+    figure = Figure(figsize=(2 + 1.1 * len(categories), 3.2), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(networks)
+    places = np.arange(len(categories))
+    for number, (name, (detectors, unique)) in enumerate(networks.items()):
+        x = places + (number - (len(networks) - 1) / 2) * width
+        colour = BARS[number % len(BARS)]
+        bars = axis.bar(x, [detectors.get(c, 0) for c in categories], width * 0.92, color=colour, alpha=0.45)
+        axis.bar(x, [unique.get(c, 0) for c in categories], width * 0.92, color=colour, label=name)
+        axis.bar_label(bars, fontsize="small")
+    axis.set_xticks(places, categories)
+    axis.set_title("Detectors per category; solid: different concepts among them", loc="left", fontsize="medium")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(networks) > 1:
+        axis.legend(frameon=False, fontsize="small")
     save(figure, path)

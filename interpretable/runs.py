@@ -82,5 +82,12 @@ def load_run(path: str | Path) -> Run:
     with warnings.catch_warnings():
         # Lightning 2.6 instantiates by a call that jsonargparse 5 removes; the bound below 5 is the cure.
         warnings.filterwarnings("ignore", r"\s*(By default only one Jsonargparse|``instantiate_classes`` was)")
-        model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+        try:
+            model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+        except (RuntimeError, TypeError, KeyError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise RunError(
+                f"{checkpoint} was expected to hold a network of this version of the package, but {reason} Train it "
+                "again, or open it with the version that wrote it."
+            ) from error
     return Run(model.eval(), datamodule, config, folder)

@@ -5,7 +5,7 @@ import torch
 from matplotlib.colors import to_rgb
 
 from interpretable.data.transforms import IMAGENET_MEAN, IMAGENET_STD
-from interpretable.figures import COLOURS, OUTLINE, draw_learning_curves, draw_top_images
+from interpretable.figures import COLOURS, OUTLINE, TopImageRow, draw_learning_curves, draw_top_images
 from interpretable.receptive_field import ReceptiveField
 
 
@@ -32,7 +32,8 @@ def test_the_outline_surrounds_the_unit_that_fires(tmp_path, silent):
         maps[0, 0, 2, 6] = 1.0
     blue = ((torch.tensor([0.0, 0.0, 1.0]) - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD))[:, None, None]
     path = tmp_path / "filters_layer1.png"
-    draw_top_images([blue.expand(1, 3, 64, 64)], maps, ReceptiveField(9, 8, 4.0), ["filter 3"], path)
+    rows = [TopImageRow("filter 3", blue.expand(1, 3, 64, 64), maps[0])]
+    draw_top_images(rows, ReceptiveField(9, 8, 4.0), "top images", path)
     picture = matplotlib.image.imread(path)
     yellow = np.argwhere(np.abs(picture[..., :3] - np.array(to_rgb(OUTLINE))).max(-1) < 0.1)
     assert (len(yellow) == 0) == silent

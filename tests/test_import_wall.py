@@ -3,7 +3,16 @@ import sys
 
 import pytest
 
-RIGHT_HAND_ROOMS = ["interpretable", "interpretable.templates", "interpretable.losses", "interpretable.metrics"]
+RIGHT_HAND_ROOMS = [
+    "interpretable",
+    *(
+        f"interpretable.{room}"
+        for room in (
+            "activations", "concepts", "convert", "dissection", "evaluation", "evaluation.measures", "losses",
+            "metrics", "receptive_field", "templates",
+        )
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("room", RIGHT_HAND_ROOMS)

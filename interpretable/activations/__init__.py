@@ -7,7 +7,7 @@ from interpretable.activations.manifest import LayerInfo, Manifest, weights_dige
 from interpretable.activations.rationales import Rationales, rationales
 from interpretable.activations.shards import StoredArray
 from interpretable.activations.store import ActivationStore, StoredLayer
-from interpretable.activations.tap import LayerReader, tap
+from interpretable.activations.tap import LayerReader, UpTo, tap
 
 if TYPE_CHECKING:
     from interpretable.activations.record import record_activations
@@ -22,6 +22,7 @@ __all__ = [
     "Rationales",
     "StoredArray",
     "StoredLayer",
+    "UpTo",
     "rationales",
     "record_activations",
     "tap",

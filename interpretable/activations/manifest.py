@@ -65,6 +65,8 @@ class Manifest:
     """Fingerprint of the images and annotations."""
     maps: bool = False
     """Whether full maps of all layers are kept, in float16."""
+    masked: bool = False
+    """Whether a mask lies between the top layer and the head, whose sums are kept too."""
     rationales: Chosen = None
     schema: int = SCHEMA
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in _WRITERS}, compare=False)

@@ -138,6 +138,7 @@ def describe(
         model=weights_digest(model),
         data=fingerprint,
         maps=recording.maps,
+        masked=recording.mask is not None,
         rationales=recording.rationales,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from interpretable.activations.manifest import Chosen, LayerInfo
 from interpretable.activations.rationales import rationales
-from interpretable.activations.tap import tap
+from interpretable.activations.tap import UpTo, tap
 from interpretable.errors import ConfigurationError, ModelError
 from interpretable.models import InterpretableCNN, PartFilters
 from interpretable.receptive_field import ReceptiveField, theoretical_receptive_field
@@ -55,11 +55,12 @@ class Recording:
             rows[f"{name}/sums"] = maps[name].sum((-2, -1), dtype=torch.float32)
             if self.maps:
                 rows[f"{name}/maps"] = maps[name].clamp(-_HALF, _HALF).half()
-        if self.rationales is not None and self.head is not None:
-            top = maps[self.layers[-1]]
-            seen = top if self.mask is None else self.mask(top)
-            found = rationales(self.head, seen, self._chosen(labels, logits))
+        seen = maps[self.layers[-1]]
+        if self.mask is not None:
+            seen = self.mask(seen)
             rows["masked_sums"] = seen.sum((-2, -1), dtype=torch.float32)
+        if self.rationales is not None and self.head is not None:
+            found = rationales(self.head, seen, self._chosen(labels, logits))
             rows["rationales"], rows["intercepts"] = found
         return {name: array.detach().cpu().contiguous() for name, array in rows.items()}
 
@@ -108,27 +109,15 @@ def recording_of(
     mask = None
     if head is None and chosen[-1] == top:
         head = net.head
-        mask = cast(PartFilters, net.part_filters[-1]).mask if own else None
+        layer = cast(PartFilters, net.part_filters[-1]) if own else None
+        mask = layer.mask if layer is not None and layer.masked else None
     fields = dict(zip(own, net.receptive_fields, strict=True)) if own else {}
     return Recording(chosen, head, mask, maps, rationales, fields, net.num_filters)
 
 
-class _UpTo(nn.Module):
-    """A network up to one of its layers."""
-
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        super().__init__()
-        self.model = model
-        self._layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        with tap(self.model, [self._layer]) as read:
-            return read(x)[self._layer]
-
-
 def _receptive_field(model: nn.Module, layer: str, in_channels: int) -> ReceptiveField | None:
     try:
-        return theoretical_receptive_field(_UpTo(model, layer), in_channels)
+        return theoretical_receptive_field(UpTo(model, layer), in_channels)
     except ModelError:  # layers that see the whole image, or of one dimension
         return None
 

@@ -188,8 +188,8 @@ class ActivationStore:
 
     @property
     def masked_sums(self) -> StoredArray:
-        """(N, C) float32: sums over the top layer's maps as the head sees them, kept with rationales."""
-        return self._rationale("masked_sums")
+        """(N, C) float32: sums over the top layer's maps as the head sees them, after the mask where there is one."""
+        return self.array("masked_sums") if self.manifest.masked else self.layer().sums
 
     @property
     def rationales(self) -> StoredArray:

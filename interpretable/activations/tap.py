@@ -111,3 +111,17 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
             hook = modules[name].register_forward_hook(lambda _, __, output, name=name: reader.read(name, output))
             scope.callback(hook.remove)
         yield reader
+
+
+class UpTo(nn.Module):
+    """A network up to one of its layers, whose output it gives; see `tap`."""
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model = model
+        self._layer = layer
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The layer's output."""
+        with tap(self.model, [self._layer]) as read:
+            return read(*args, **kwargs)[self._layer]

@@ -104,8 +104,11 @@ class ActivationWriter(pl.Callback):
         self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leaves the network without hooks."""
+        """Leaves the network without hooks, and the data module with all of its images."""
         self._close()
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if hasattr(datamodule, "leave_out"):
+            datamodule.leave_out(None)
 
     def _close(self) -> None:
         self._scope.close()

@@ -86,7 +86,7 @@ class PartsDataModule(pl.LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.predict_split: Split = predict_split
         self._chosen_classes = classes
-        self._seen: Callable[[], NDArray[np.int64]] = lambda: np.empty(0, np.int64)
+        self._seen: Callable[[], NDArray[np.int64]] | None = None
 
     @cached_property
     def train_dataset(self) -> TransformedImages:
@@ -110,8 +110,11 @@ class PartsDataModule(pl.LightningDataModule):
         """Images that ``predict`` sees, all of them, not augmented."""
         return TransformedImages(self._build(self.predict_split), partial(standardise, size=self.image_size))
 
-    def leave_out(self, seen: Callable[[], NDArray[np.int64]]) -> None:
-        """Has ``predict`` leave out images of its split, whose positions are asked for when its loader is made."""
+    def leave_out(self, seen: Callable[[], NDArray[np.int64]] | None) -> None:
+        """Has ``predict`` leave out images of its split, whose positions are asked for when its loader is made.
+
+        None has it see all of them again.
+        """
         self._seen = seen
 
     @property
@@ -177,7 +180,8 @@ class PartsDataModule(pl.LightningDataModule):
         """Images of ``predict_split`` in order, without those to be left out, but at least one for each rank."""
         count = len(self.predict_dataset)
         # A rank without a batch would not even start, let alone compare the store with its network.
-        left_out = self._seen()[: max(0, count - (self.trainer.world_size if self.trainer else 1))]
+        seen = np.empty(0, np.int64) if self._seen is None else self._seen()
+        left_out = seen[: max(0, count - (self.trainer.world_size if self.trainer else 1))]
         rows = np.setdiff1d(np.arange(count), left_out)
         data = Subset(self.predict_dataset, rows.tolist()) if len(left_out) else self.predict_dataset
         return self._loader(data, DataLoader)

@@ -1,0 +1,1 @@
+"""What comes after training, a command each; `app` is all of them."""

@@ -1,0 +1,167 @@
+"""The command line: ``interpretable COMMAND``, training included.
+
+Signatures alone: what a command does is imported when it runs, so that ``--help`` does not load torch.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from interpretable.errors import InterpretableError
+
+TRAINING = {
+    "fit": "Train a network (train.py fit); `interpretable fit --help` lists every setting.",
+    "validate": "Score a checkpoint on the validation images (train.py validate).",
+    "test": "Score a checkpoint on the test images and draw its filters (train.py test).",
+    "predict": "Write activations with every setting of training at hand (train.py predict).",
+}
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/latest.")]
+Layer = Annotated[str | None, typer.Option(help="Recorded layer; the top part layer if omitted.")]
+
+app = typer.Typer(
+    name="interpretable",
+    help="Image classifiers whose filters each stand for one object part, and what shows that they do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def activations(
+    run: RunFolder,
+    split: Annotated[list[str], typer.Option(help="train, validation or test; may be repeated.")] = ["test", "train"],  # noqa: B006
+    layer: Annotated[list[str] | None, typer.Option(help="Layer to record; the part layers if omitted.")] = None,
+    maps: Annotated[bool, typer.Option(help="Keep full maps in half precision too.")] = False,
+    rationales: Annotated[
+        list[str] | None, typer.Option(help="Class whose rationales to keep; `label` for each image's own.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step; as in training if omitted.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Delete a store that is there.")] = False,
+) -> None:
+    """Write the peaks, positions and sums of every filter, logits and annotations of each image to a store.
+
+    A store whose writing was stopped is gone on with; one of another network or data is refused.
+    """
+    from interpretable.commands.activations import write_activations
+
+    write_activations(run, split, layer, maps, rationales, devices, accelerator, batch_size, overwrite)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    layer: Layer = None,
+    random_network: Annotated[
+        bool, typer.Option(help="Also evaluate the network with the random weights it started from, as a baseline.")
+    ] = True,
+) -> None:
+    """Measure whether filters follow parts and what they stand for: metrics.json and evaluation/filters.png.
+
+    Activations of the training and test images are written first where they are missing or stale.
+    """
+    from interpretable.commands.evaluate import evaluate_folder
+
+    evaluate_folder(run, layer, random_network)
+
+
+@app.command()
+def dissect(
+    run: RunFolder,
+    concepts: Annotated[
+        str | None,
+        typer.Option(
+            help="creatures, voc:FOLDER, pets:FOLDER, broden:FOLDER or folder:FOLDER; the test images if omitted."
+        ),
+    ] = None,
+    layer: Layer = None,
+    iou_threshold: Annotated[float, typer.Option(min=0, max=1, help="IoU above which a filter is a detector.")] = 0.04,
+    nulls: Annotated[bool, typer.Option(help="Dissect rotated filters and shuffled labels too.")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load labels.")] = 0,
+) -> None:
+    """Name the concept that each filter's region overlaps most: dissection/ in the run folder.
+
+    Writes a JSON file with every filter, a picture of the best detectors' top images and a histogram of detectors.
+    """
+    from interpretable.commands.dissect import dissect_folder
+
+    dissect_folder(run, concepts, layer, iou_threshold, nulls, workers)
+
+
+@app.command()
+def compare(
+    run: RunFolder,
+    others: Annotated[list[Path], typer.Argument(metavar="RUN2 ...", help="Runs to set beside it.")],
+) -> None:
+    """Print the measures of runs side by side, and draw their filters side by side into RUN/comparison.png.
+
+    Runs that have not been evaluated, or not with their present weights, are evaluated first.
+    """
+    from interpretable.commands.compare import compare_folders
+
+    compare_folders([run, *others])
+
+
+@app.command()
+def convert(
+    layout: Annotated[
+        str, typer.Argument(help="animal-part, cub-200-2011, voc-part, celeba-mask-hq or coco-keypoints.")
+    ],
+    source: Annotated[Path, typer.Argument(help="Folder of the data set as it is distributed.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write, which must not exist yet.")],
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the crops in pixels, 224 if omitted.")] = None,
+    keep_size: Annotated[bool, typer.Option(help="Keep the crops as large as they are.")] = False,
+    part_boxes: Annotated[
+        Path | None, typer.Option(help="animal-part: folder of the part boxes, if not beside the images.")
+    ] = None,
+    attribute: Annotated[str | None, typer.Option(help="celeba-mask-hq: the attribute that is the class.")] = None,
+    own_parts: Annotated[
+        bool, typer.Option(help="voc-part: keep each animal's own parts instead of the papers' merged ones.")
+    ] = False,
+) -> None:
+    """Turn a published data set into a part-annotated folder, which every command of this package reads."""
+    from interpretable.commands.convert import convert_layout
+
+    options: dict[str, Any] = {
+        "part_boxes": part_boxes,
+        "attribute": attribute,
+        "size": size,
+        "merge_parts": False if own_parts else None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    convert_layout(layout, source, target, given | ({"size": None} if keep_size else {}))
+
+
+def _forward(name: str) -> Callable[[typer.Context], None]:
+    def train(context: typer.Context) -> None:
+        from interpretable.cli import main as train_main
+
+        train_main([name, *context.args])
+
+    return train
+
+
+_PASSED_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+for _name, _help in TRAINING.items():
+    app.command(_name, help=_help, context_settings=_PASSED_ON, add_help_option=False, rich_help_panel="Training")(
+        _forward(_name)
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs a command; an error of this package, or of a file, ends it in one line.
+
+    Args:
+        args: Words of the command line, those of the process where omitted.
+    """
+    try:
+        app(args if args is None else list(args))
+    except (InterpretableError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error

@@ -1,0 +1,110 @@
+"""The stores of a run: opened where they are up to date, written where they are not."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from interpretable.activations import ActivationStore, ActivationWriter, weights_digest
+from interpretable.activations.manifest import FILE_NAME
+from interpretable.activations.shards import shard_paths
+from interpretable.data import PartsDataModule
+from interpretable.data.splits import Split
+from interpretable.errors import StoreError
+from interpretable.quiet import silence_what_the_user_cannot_mend
+from interpretable.runs import Run
+
+
+def store_folder(run: Run, split: str) -> Path:
+    """Where a run keeps the activations of a split."""
+    return run.folder / "activations" / split
+
+
+def predict_split(run: Run, split: Split) -> PartsDataModule:
+    """The run's data module, set to predict a split, with nothing left over from another."""
+    datamodule = run.datamodule
+    datamodule.predict_split = split
+    vars(datamodule).pop("predict_dataset", None)
+    return datamodule
+
+
+def write_store(
+    run: Run,
+    split: Split,
+    *,
+    layers: list[str] | None = None,
+    maps: bool = False,
+    rationales: list[str] | None = None,
+    devices: int = 1,
+    accelerator: str = "auto",
+    overwrite: bool = False,
+) -> ActivationStore:
+    """Writes the activations of a split, or goes on with a store whose writing was stopped.
+
+    Raises:
+        StoreError: The folder holds a store of something else, and is not to be overwritten.
+    """
+    folder = store_folder(run, split)
+    if overwrite and os.environ.get("LOCAL_RANK", "0") == "0":
+        remove_store(folder)
+    silence_what_the_user_cannot_mend()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which devices there are, and a tip
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[ActivationWriter(str(folder), layers, maps, rationales)],
+    )
+    trainer.predict(run.model, predict_split(run, split), return_predictions=False)
+    return ActivationStore.open(folder)
+
+
+def remove_store(folder: Path) -> None:
+    """Deletes a store.
+
+    Raises:
+        StoreError: The folder holds something else, which stays.
+    """
+    if not folder.exists():
+        return
+    own = {folder / FILE_NAME, *shard_paths(folder)}
+    others = sorted(path.name for path in folder.iterdir() if path not in own and not path.name.startswith("."))
+    if others:
+        raise StoreError(f"{folder} holds {others[0]}, which is not of a store; move it away or delete the folder.")
+    shutil.rmtree(folder)
+
+
+def open_or_write(run: Run, split: Split, *, maps: bool = False) -> ActivationStore:
+    """The run's store of a split, written if it is missing, stopped half-way, stale, or lacks the maps asked for.
+
+    What a store of the same network and data was written with, such as rationales, is kept.
+    """
+    folder = store_folder(run, split)
+    model, data = weights_digest(run.model), predict_split(run, split).predict_dataset.fingerprint()
+    try:
+        store = ActivationStore.open(folder, model=model, data=data)
+        if store.manifest.maps or not maps:
+            return store
+    except StoreError:
+        pass
+    layers, rationales, maps_before = None, None, False
+    try:
+        found = ActivationStore.open(folder, model=model, data=data, allow_incomplete=True).manifest
+        layers = [layer.name for layer in found.layers]
+        chosen = found.rationales
+        rationales = ["label"] if chosen == "label" else [found.classes[label] for label in chosen or ()] or None
+        maps_before = found.maps
+    except StoreError:  # none, damaged, or of something else: written anew
+        remove_store(folder)
+    return write_store(
+        run,
+        split,
+        layers=layers,
+        maps=maps or maps_before,
+        rationales=rationales,
+        overwrite=maps and not maps_before,
+    )
