@@ -1,6 +1,8 @@
 """How interpretable a network's filters are: a pure function and a torchmetrics class for each measure."""
 
+from interpretable.metrics.dissection_counts import DissectionCounts, dissection_counts
 from interpretable.metrics.dissection_nulls import random_rotation, rotate, shuffled_images
+from interpretable.metrics.dissection_report import DissectionReport, dissection_report, iou
 from interpretable.metrics.filter_ablation import (
     class_accuracy,
     head_ablation_accuracy,
@@ -22,15 +24,7 @@ from interpretable.metrics.location_instability import (
     location_instability,
 )
 from interpretable.metrics.map_information import MapInformation, MapInformationResult, map_information
-from interpretable.metrics.network_dissection import (
-    DissectionCounts,
-    DissectionReport,
-    NetworkDissection,
-    NetworkDissectionResult,
-    dissection_counts,
-    dissection_report,
-    iou,
-)
+from interpretable.metrics.network_dissection import NetworkDissection, NetworkDissectionResult
 from interpretable.metrics.part_clustering import (
     PartClustering,
     PartClusteringResult,
