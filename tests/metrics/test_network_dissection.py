@@ -1,5 +1,6 @@
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from interpretable.metrics import (
     dissection_counts,
     dissection_report,
     iou,
-    network_dissection,
 )
 from interpretable.metrics.dissection_nulls import random_rotation, rotate, shuffled_images
 from interpretable.metrics.quantiles import ActivationQuantile
@@ -280,7 +280,7 @@ def test_the_size_of_the_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch)
     case = random_case()
     whole = counted(case)
     for pixels in (1, 143, 3 * 143):
-        monkeypatch.setattr(network_dissection, "_PIXELS_AT_A_TIME", pixels)
+        monkeypatch.setattr(sys.modules["interpretable.metrics.dissection_counts"], "_PIXELS_AT_A_TIME", pixels)
         same(counted(case), whole)
 
 
