@@ -11,6 +11,7 @@ from test_sweeps import SWEEPS
 from wandb.cli import cli as wandb_cli
 
 from interpretable.cli import main
+from interpretable.commands.app import main as commands
 from interpretable.models import BACKBONES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -39,7 +40,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
+    first, _, again, after, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
     opening, network, export = blocks("python")
     ((quickstart,), (test, resume), (own,)) = (training_words(block) for block in (first, again, last))
     less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
@@ -49,6 +50,12 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     run = {}
     exec(opening, run)
     assert run["run"].config["data"]["dataset"] == "Creatures"
+    for command in after.strip().splitlines():
+        name, *words = shlex.split(command)
+        assert name == "interpretable"
+        commands(words)
+    for left in ("metrics.json", "evaluation/filters.png", "dissection/test.json"):
+        assert (Path("runs/latest") / left).is_file()
     main([*own, "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
     assert Path("runs/latest/checkpoints/best.ckpt").is_file()
     net = {}

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from interpretable.activations import weights_digest
+from interpretable.commands.dissect import dissection_table
 from interpretable.commands.evaluate import evaluate_run
 from interpretable.commands.pictures import filter_rows
 from interpretable.commands.progress import CONSOLE
 from interpretable.commands.stores import open_or_write
 from interpretable.commands.tables import measure_table
+from interpretable.dissection import Dissection
 from interpretable.errors import RunError
 from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
 from interpretable.evaluation.stored_filters import StoredFilters
-from interpretable.figures import draw_top_images_beside
+from interpretable.figures import draw_detectors, draw_top_images_beside
 from interpretable.runs import Run, load_run
 
 COMPARED_FILTERS = 6
@@ -22,7 +24,6 @@ def compare_folders(folders: list[Path]) -> None:
     runs = {str(path): load_run(path) for path in folders}
     found = {name: _evaluated(opened) for name, opened in runs.items()}
     CONSOLE.print(measure_table(found))
-    layer = {evaluation.about["layer"] for evaluation in found.values()}
     columns = []
     for (name, opened), evaluation in zip(runs.items(), found.values(), strict=True):
         filters = StoredFilters(
@@ -32,7 +33,19 @@ def compare_folders(folders: list[Path]) -> None:
     path = folders[0] / "comparison.png"
     title = "the best filter of each part in turn, on its top test images"
     draw_top_images_beside(columns, title, path)
-    CONSOLE.print(f"{path}: {', '.join(sorted(layer))}", highlight=False)
+    CONSOLE.print(str(path), highlight=False)
+    _compare_dissections(runs, folders[0])
+
+
+def _compare_dissections(runs: dict[str, Run], folder: Path) -> None:
+    """The dissections of one concept set that all runs have, side by side."""
+    names = [{path.stem for path in (run.folder / "dissection").glob("*.json")} for run in runs.values()]
+    for name in sorted(set.intersection(*names)):
+        found = {run: Dissection.read(opened.folder / "dissection" / f"{name}.json") for run, opened in runs.items()}
+        CONSOLE.print(dissection_table(found))
+        path = folder / f"comparison_{name}_detectors.png"
+        draw_detectors({run: (one.detectors_per_category, one.unique_per_category) for run, one in found.items()}, path)
+        CONSOLE.print(str(path), highlight=False)
 
 
 def _evaluated(run: Run) -> Evaluation:

@@ -32,8 +32,10 @@ def filter_rows(
     """The best filters of each part in turn, by part purity, or without parts the loudest, on their top test images."""
     columns = evaluation.filters
     mean_peak = columns["mean_peak"]
+    parts = columns.get("part", [0.0] * len(mean_peak))
     purity = columns.get("part_purity", mean_peak)
-    order = in_turn(columns.get("part", [0.0] * len(purity)), purity)
+    # A filter that was never in a part comes after all others.
+    order = in_turn(parts, [score if part >= 0 else math.nan for score, part in zip(purity, parts, strict=True)])
     dataset, layer = predict_split(run, "test").predict_dataset, filters.test.layer(filters.layer).info.name
     return [
         top_row(filters.test, dataset, layer, number, _name(filters, evaluation, number)) for number in order[:count]

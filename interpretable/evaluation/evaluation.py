@@ -35,11 +35,11 @@ class Evaluation:
 
     def add_filters(self, **columns: Tensor) -> None:
         """Adds columns (C,)."""
-        self.filters |= {name: column.double().tolist() for name, column in columns.items()}
+        self.filters |= {name: column.double().reshape(-1).tolist() for name, column in columns.items()}
 
     def add_classes(self, **columns: Tensor) -> None:
         """Adds columns (K,)."""
-        self.classes |= {name: column.double().tolist() for name, column in columns.items()}
+        self.classes |= {name: column.double().reshape(-1).tolist() for name, column in columns.items()}
 
     def write(self, path: Path) -> None:
         """Writes JSON, atomically; NaN as null, which every reader of JSON knows."""
