@@ -1,6 +1,7 @@
 """Network dissection of stored maps: which concept each filter detects (Bau et al. 2017)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -142,22 +143,27 @@ def dissect(
             chance[0].update(rotate(batch, turn), label_maps, image_size)
             chance[1].update(maps[others[rows]][:, :filters].float(), label_maps, image_size)
     report = found.compute().report
-    best = report.concept.tolist()
+    # Torchmetrics makes scalars of the numbers of a single filter or category.
+    best = report.concept.flatten().tolist()
     return Dissection(
         concepts=name,
         about={"layer": info.name, "images": len(maps), "iou_threshold": iou_threshold, "quantile": QUANTILE},
         concept=[concepts.concepts[number] for number in best],
         category=[concepts.categories[int(concepts.concept_category[number])] for number in best],
-        iou=report.score.tolist(),
-        detector=report.detector.tolist(),
-        threshold=thresholds[0].double().tolist(),
+        iou=report.score.flatten().tolist(),
+        detector=report.detector.flatten().tolist(),
+        threshold=thresholds[0].double().flatten().tolist(),
         num_detectors=int(report.num_detectors),
         unique_concepts=int(report.unique_concepts),
         unique_by_category=int(report.unique_by_category),
-        detectors_per_category=dict(zip(concepts.categories, report.detectors_per_category.tolist(), strict=True)),
-        unique_per_category=dict(zip(concepts.categories, report.unique_per_category.tolist(), strict=True)),
+        detectors_per_category=_by_name(concepts.categories, report.detectors_per_category),
+        unique_per_category=_by_name(concepts.categories, report.unique_per_category),
         nulls={
             name: {"num_detectors": int(null.num_detectors), "unique_concepts": int(null.unique_concepts)}
             for name, null in zip(NULLS, (metric.compute().report for metric in chance), strict=False)
         },
     )
+
+
+def _by_name(categories: Sequence[str], counts: Tensor) -> dict[str, int]:
+    return dict(zip(categories, counts.flatten().tolist(), strict=True))

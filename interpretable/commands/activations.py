@@ -7,6 +7,7 @@ from typing import cast
 from interpretable.commands.progress import CONSOLE
 from interpretable.commands.stores import store_folder, write_store
 from interpretable.data.splits import Split, check_split
+from interpretable.distributed import rank
 from interpretable.runs import load_run
 
 
@@ -38,5 +39,7 @@ def write_activations(
             accelerator=accelerator,
             overwrite=overwrite,
         )
+        if rank() > 0:
+            continue
         size = sum(path.stat().st_size for path in store_folder(opened, split).iterdir())
         CONSOLE.print(f"{run / 'activations' / split}: {len(store):,} images, {size / 2**20:,.1f} MiB", highlight=False)

@@ -6,6 +6,7 @@ Signatures alone: what a command does is imported when it runs, so that ``--help
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any
 
 import typer
@@ -162,6 +163,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     try:
         app(args if args is None else list(args))
-    except (InterpretableError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InterpretableError, OSError, UnpicklingError) as error:
+        # A loader's worker puts its own traceback before the sentence.
+        sentence = (
+            str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+        )
+        print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -36,7 +36,7 @@ def evaluate_run(run: Run, layer: str | None = None, random_network: bool = True
     """The evaluation of a run's layer, which is also written to the run folder, with a picture of its filters."""
     filters = StoredFilters(open_or_write(run, "train"), open_or_write(run, "test", maps=True), layer)
     evaluation = measure(run, filters)
-    if random_network:
+    if random_network and filters.test.parts:  # only places of parts are measured on it
         with tempfile.TemporaryDirectory() as folder:
             baseline = measure_places(_random_twin(run, filters, Path(folder)))
         evaluation.add(**{f"random_network/{name}": value for name, value in baseline.numbers.items()})

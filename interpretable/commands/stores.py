@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from interpretable.activations import ActivationStore, ActivationWriter, weights_digest
 from interpretable.activations.manifest import FILE_NAME
 from interpretable.activations.shards import shard_paths
 from interpretable.data import PartsDataModule
 from interpretable.data.splits import Split
-from interpretable.errors import StoreError
+from interpretable.errors import ConfigurationError, StoreError
 from interpretable.quiet import silence_what_the_user_cannot_mend
 from interpretable.runs import Run
 
@@ -45,22 +46,34 @@ def write_store(
 
     Raises:
         StoreError: The folder holds a store of something else, and is not to be overwritten.
+        ConfigurationError: There are no such devices.
     """
     folder = store_folder(run, split)
+    trainer = _trainer(accelerator, devices, ActivationWriter(str(folder), layers, maps, rationales))
     if overwrite and os.environ.get("LOCAL_RANK", "0") == "0":
         remove_store(folder)
+    trainer.predict(run.model, predict_split(run, split), return_predictions=False)
+    trainer.strategy.barrier()  # until all devices have written theirs, images are missing
+    return ActivationStore.open(folder)
+
+
+def _trainer(accelerator: str, devices: int, writer: ActivationWriter) -> pl.Trainer:
     silence_what_the_user_cannot_mend()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which devices there are, and a tip
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[ActivationWriter(str(folder), layers, maps, rationales)],
-    )
-    trainer.predict(run.model, predict_split(run, split), return_predictions=False)
-    return ActivationStore.open(folder)
+    try:
+        return pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[writer],
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigurationError(
+            f"There is no such accelerator as {accelerator!r} with {devices} devices ({error}); choose others with "
+            "--accelerator and --devices."
+        ) from error
 
 
 def remove_store(folder: Path) -> None:

@@ -34,7 +34,7 @@ class Evaluation:
         self.numbers |= {name: float(value) for name, value in numbers.items()}
 
     def add_filters(self, **columns: Tensor) -> None:
-        """Adds columns (C,)."""
+        """Adds columns (C,); of one filter also the scalars that torchmetrics makes of them."""
         self.filters |= {name: column.double().reshape(-1).tolist() for name, column in columns.items()}
 
     def add_classes(self, **columns: Tensor) -> None:

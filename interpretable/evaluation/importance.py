@@ -5,14 +5,8 @@ from torch import Tensor, nn
 
 from interpretable.evaluation.evaluation import Evaluation
 from interpretable.evaluation.stored_filters import BATCH, StoredFilters
-from interpretable.metrics import (
-    GroupAblation,
-    UnitImportance,
-    class_accuracy,
-    group_accuracy,
-    head_ablation_accuracy,
-)
-from interpretable.metrics.group_ablation import GROUP_SIZES
+from interpretable.metrics import class_accuracy, group_accuracy, head_ablation_accuracy, unit_importance
+from interpretable.metrics.group_ablation import GROUP_SIZES, balanced_accuracy, linear_group_counts
 from interpretable.metrics.unit_importance import importance_ranking
 from interpretable.models import InterpretableCNN
 
@@ -57,7 +51,7 @@ def add_importance(evaluation: Evaluation, filters: StoredFilters, net: Interpre
     largest = drop.nan_to_num(-torch.inf).max(1)
     evaluation.add_filters(largest_drop=largest.values, class_of_largest_drop=largest.indices)
     evaluation.add_classes(largest_drop=drop.amax(0), most_important_filter=drop.nan_to_num(-torch.inf).argmax(0))
-    evaluation.add(largest_drop=largest.values.max(), idle_filters=(drop <= 0).all(1).double().mean())
+    evaluation.add(largest_drop=largest.values.max(), idle_filters=(drop.nan_to_num(0) <= 0).all(1).double().mean())
 
 
 def _closed_form(evaluation: Evaluation, filters: StoredFilters, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -65,22 +59,18 @@ def _closed_form(evaluation: Evaluation, filters: StoredFilters, linear: nn.Line
     weight = linear.weight.detach().cpu()
     bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().cpu()
     train, test = (store.masked_sums[:] / (info.height * info.width) for store in (filters.train, filters.test))
-    ranking = UnitImportance(weight, bias)
-    ranking.update(train, filters.train.labels)
-    on_train = ranking.compute()
-    on_test = UnitImportance(weight, bias)
-    on_test.update(test, filters.test.labels)
-    measured = on_test.compute()
-    groups = GroupAblation(weight, bias, on_train.ranking)
-    groups.update(test, filters.test.labels)
-    found = groups.compute()
-    _add_groups(evaluation, found.sizes.tolist(), found.group_accuracy, found.keep_accuracy)
+    on_train = unit_importance(train, weight, bias, filters.train.labels)
+    measured = unit_importance(test, weight, bias, filters.test.labels)
+    sizes = [size for size in GROUP_SIZES if size <= weight.shape[1]]
+    counts = linear_group_counts(test, weight, bias, filters.test.labels, on_train.ranking, sizes)
+    _add_groups(evaluation, sizes, *balanced_accuracy(*counts))
     order = on_train.redundancy
     rank = torch.empty_like(order.order)
     rank[order.order] = torch.arange(len(rank))
-    evaluation.add_filters(redundancy_rank=rank)
+    part_filters = slice(filters.num_filters)  # the head also reads channels that are none
+    evaluation.add_filters(redundancy_rank=rank[part_filters])
     evaluation.add(filters_explaining_95=int((order.explained < EXPLAINED).sum()) + 1)
-    return measured.accuracy, measured.accuracy - measured.drop
+    return measured.accuracy, (measured.accuracy - measured.drop)[part_filters]
 
 
 @torch.inference_mode()

@@ -134,7 +134,7 @@ def add_maps(evaluation: Evaluation, filters: StoredFilters, track: Track) -> No
         mutual_information_bound=nats.bound,
         spatial_entropy=nats.spatial_entropy.mean(),
         inter_category_entropy=nats.inter_category_entropy.mean(),
-        effective_images=nats.effective_images[alive].mean(),
+        effective_images=nats.effective_images.flatten()[alive].mean(),
     )
     evaluation.add_filters(mutual_information=nats.mutual_information)
 

@@ -8,12 +8,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics import Metric
 
-from interpretable.errors import MetricError
 from interpretable.metrics.class_labels import refuse_unknown_class
 from interpretable.metrics.finite import refuse_nan
-
-TOP_IMAGES = 100
-"""Images of a filter that count."""
+from interpretable.metrics.top_images import TOP_IMAGES, check_top, merge_ranks, no_images, strongest
 
 _CHUNK = 1024
 """Images that are ranked at once against those kept so far."""
@@ -48,7 +45,7 @@ def filter_purity(
     Raises:
         MetricError: There are NaN activations, labels outside 0..K−1, or ``top`` is below 1.
     """
-    _check_top(top)
+    check_top(top)
     _check(values, labels, num_classes)
     values = values.detach().clamp(min=0)
     # The top-th largest value of each filter; of the images that have just this value the first ones fill up.
@@ -56,11 +53,6 @@ def filter_purity(
     above, tied = values > threshold, (values == threshold) & (values > 0)
     chosen = above | (tied & (tied.cumsum(0) <= top - above.sum(0)))
     return _purity(chosen.T.double() @ one_hot(labels, num_classes).double())
-
-
-def _check_top(top: int) -> None:
-    if top < 1:
-        raise MetricError(f"The number of top images must be 1 or more, got {top}; the usual one is {TOP_IMAGES}.")
 
 
 def _check(values: Tensor, labels: Tensor, num_classes: int) -> None:
@@ -75,17 +67,6 @@ def _purity(counts: Float[Tensor, "filter class"]) -> FilterPurityResult:
     share, category = shares.max(1)
     category = torch.where(number > 0, category, -1)
     return FilterPurityResult(entropy, share, category, entropy.nanmean(), share.nanmean())
-
-
-def _strongest(table: Float[Tensor, "image filter 3"], top: int) -> Float[Tensor, "top filter 3"]:
-    """The rows of each filter with the highest values, the lower index where they are equal."""
-    order = table[..., 2].argsort(0)
-    order = order.gather(0, table[..., 0].gather(0, order).argsort(dim=0, descending=True, stable=True)[:top])
-    return table.gather(0, order[..., None].expand(-1, -1, 3)).clamp(min=0)
-
-
-def _merge(kept: Float[Tensor, "rank top filter 3"]) -> Float[Tensor, "top filter 3"]:
-    return _strongest(kept.flatten(0, 1), kept.shape[1])
 
 
 class FilterPurity(Metric):
@@ -109,11 +90,8 @@ class FilterPurity(Metric):
 
     def __init__(self, num_filters: int, num_classes: int, top: int = TOP_IMAGES, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        _check_top(top)
         self.num_classes = num_classes
-        self.top = top
-        # Value, label and index of each filter's top images; value 0 marks a free place.
-        self.add_state("kept", torch.zeros(top, num_filters, 3, dtype=torch.float64), dist_reduce_fx=_merge)
+        self.add_state("kept", no_images(top, num_filters, 1), dist_reduce_fx=merge_ranks)
 
     def update(
         self,
@@ -123,12 +101,12 @@ class FilterPurity(Metric):
     ) -> None:
         """Takes in the peak activations of a batch, its classes and its images' indices in the data set."""
         _check(values, labels, self.num_classes)
-        for part, *names in zip(*(torch.split(tensor, _CHUNK) for tensor in (values, labels, index)), strict=True):
+        for part, *names in zip(*(torch.split(tensor, _CHUNK) for tensor in (values, index, labels)), strict=True):
             columns = [part.detach().double(), *(name[:, None].expand_as(part).double() for name in names)]
-            self.kept = _strongest(torch.cat([self.kept, torch.stack(columns, -1)]), self.top)
+            self.kept = strongest(torch.cat([self.kept, torch.stack(columns, -1)]), len(self.kept))
 
     def compute(self) -> FilterPurityResult:
         """Purity over all images seen."""
-        value, label, _ = self.kept.transpose(0, 1).unbind(-1)
+        value, _, label = self.kept.transpose(0, 1).unbind(-1)
         counts = value.new_zeros(len(value), self.num_classes)
         return _purity(counts.scatter_add_(1, label.long(), (value > 0).double()))

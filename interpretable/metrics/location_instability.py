@@ -9,9 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from interpretable.metrics.finite import refuse_nan
-
-TOP_IMAGES = 100
-"""The paper's number of images per filter and part."""
+from interpretable.metrics.top_images import TOP_IMAGES
 
 RANDOM_FILTERS = 256
 """Filters drawn at least for the random floor: enough for its third decimal."""

@@ -1,6 +1,7 @@
 """Part purity: how often a filter fires on one and the same part, on the images that excite it most.
 
-The share of a prototype's patches that show the same part (Nauta et al., PIP-Net, CVPR 2023, §5) with pixel masks.
+The purity of a prototype is the share of its top patches that show one part (Nauta et al., PIP-Net, CVPR 2023); here
+the patch is the peak, and the part is known by its pixels.
 """
 
 from typing import Any, NamedTuple
@@ -11,11 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from interpretable.errors import MetricError
 from interpretable.metrics.finite import refuse_nan
-
-TOP_IMAGES = 100
-"""Images of a filter that count."""
+from interpretable.metrics.top_images import TOP_IMAGES, merge_ranks, no_images, strongest
 
 _CHUNK = 256
 """Images that are ranked at once against those kept so far."""
@@ -55,15 +53,8 @@ def part_purity(
         MetricError: There are NaN activations, or ``top`` is below 1.
     """
     index = torch.arange(len(values), device=values.device)
-    kept = _none(top, values.shape[1], masks.shape[1]).to(values.device)
+    kept = no_images(top, values.shape[1], masks.shape[1]).to(values.device)
     return _purity(_take_in(kept, positions, values, masks, index, image_size))
-
-
-def _none(top: int, filters: int, parts: int) -> Tensor:
-    """(top, C, 2 + P) value, index and hits of each filter's top images, none so far: value 0 marks a free place."""
-    if top < 1:
-        raise MetricError(f"The number of top images must be 1 or more, got {top}; the usual one is {TOP_IMAGES}.")
-    return torch.zeros(top, filters, 2 + parts, dtype=torch.float64)
 
 
 def _take_in(
@@ -75,7 +66,7 @@ def _take_in(
         strength = torch.where(mask.flatten(1).any(1)[:, None], peak, 0)
         columns = torch.stack([strength.double(), name[:, None].expand_as(peak).double()], -1)
         hits = peaks_in_masks(place, mask, image_size).double()
-        kept = _strongest(torch.cat([kept, torch.cat([columns, hits], -1)]), len(kept))
+        kept = strongest(torch.cat([kept, torch.cat([columns, hits], -1)]), len(kept))
     return kept
 
 
@@ -91,17 +82,6 @@ def peaks_in_masks(
     column, row = torch.where(on_image[..., None], pixel, 0).long().unbind(-1)
     cell = (row * masks.shape[-1] + column)[:, None].expand(-1, masks.shape[1], -1)
     return (masks.flatten(2).gather(2, cell) & on_image[:, None]).transpose(1, 2)
-
-
-def _strongest(table: Float[Tensor, "image filter entry"], top: int) -> Float[Tensor, "top filter entry"]:
-    """The rows of each filter with the highest values, the lower index where they are equal."""
-    order = table[..., 1].argsort(0)
-    order = order.gather(0, table[..., 0].gather(0, order).argsort(dim=0, descending=True, stable=True)[:top])
-    return table.gather(0, order[..., None].expand(-1, -1, table.shape[-1]))
-
-
-def _merge(kept: Float[Tensor, "rank top filter entry"]) -> Float[Tensor, "top filter entry"]:
-    return _strongest(kept.flatten(0, 1), kept.shape[1])
 
 
 def _purity(kept: Float[Tensor, "top filter entry"]) -> PartPurityResult:
@@ -134,7 +114,7 @@ class PartPurity(Metric):
 
     def __init__(self, num_filters: int, num_parts: int, top: int = TOP_IMAGES, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("kept", _none(top, num_filters, num_parts), dist_reduce_fx=_merge)
+        self.add_state("kept", no_images(top, num_filters, num_parts), dist_reduce_fx=merge_ranks)
 
     def update(
         self,
