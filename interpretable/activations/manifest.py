@@ -63,6 +63,8 @@ class Manifest:
     """Digest of the network's weights."""
     data: str
     """Fingerprint of the images and annotations."""
+    precision: str = "32-true"
+    """What the network ran in, in the trainer's words: a mask may move where its peak is decided by rounding."""
     maps: bool = False
     """Whether full maps of all layers are kept, in float16."""
     masked: bool = False

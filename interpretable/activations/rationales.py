@@ -1,11 +1,13 @@
 """Linear rationales: how a class score depends on each filter, image by image (Zhang et al. 2019, §3)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from interpretable.errors import ModelError
 
@@ -28,7 +30,8 @@ def rationales(
 
     The averages are the paper's g⁽ᵈ⁾ but for its scale s_d, the mean of a filter's map over all images, which is known
     only when all of them have been seen: g⁽ᵈ⁾ = s_d · gradients, with x⁽ᵈ⁾ = Σ_hw x / s_d beside it. Computed in
-    float32, outside of any inference mode or autocast that the caller is in; the head's parameters get no gradient.
+    float32, whatever the types of the maps and of the weights of a head that is a module, outside of any inference mode
+    or autocast that the caller is in; the head's parameters get no gradient.
 
     Args:
         head: Maps (N, C, h, w) to logits (N, K).
@@ -41,7 +44,7 @@ def rationales(
     device = maps.device.type
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
         leaf = maps.detach().clone().float().requires_grad_()  # a tensor of inference mode cannot ask for gradients
-        logits = head(leaf.clone())  # the head may write into what it is given
+        logits = _in_float32(head)(leaf.clone())  # the head may write into what it is given
         if logits.ndim != 2 or not logits.requires_grad:
             found = f"shape {tuple(logits.shape)}" if logits.ndim != 2 else "logits without a gradient"
             raise ModelError(f"A head must give logits (images, classes) that depend on its maps, got {found}.")
@@ -53,3 +56,13 @@ def rationales(
             gradients.append(gradient.mean((-2, -1)))
             intercepts.append(chosen[:, column].detach() - (gradient * leaf.detach()).sum((1, 2, 3)))
     return Rationales(torch.stack(gradients, 1), torch.stack(intercepts, 1))
+
+
+def _in_float32(head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The head, with its weights and buffers in float32."""
+    if not isinstance(head, nn.Module):
+        return head
+    state = {**dict(head.named_parameters()), **dict(head.named_buffers())}
+    others = {name: value for name, value in state.items() if value.is_floating_point() and value.dtype != torch.float}
+    single = {name: value.float() for name, value in others.items()}
+    return partial(functional_call, head, single) if single else head

@@ -9,12 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
-from interpretable.activations.manifest import FILE_NAME, Chosen, Manifest, weights_digest
-from interpretable.activations.recording import Recording, describe_layers, recording_of
-from interpretable.activations.shards import INDEX, ShardWriter, recorded_images, shard_paths
+from interpretable.activations.batches import as_weights, batch_rows, check_size
+from interpretable.activations.manifest import Chosen
+from interpretable.activations.recording import recording_of
+from interpretable.activations.shards import INDEX, ShardWriter
+from interpretable.activations.starting import begin, describe
 from interpretable.activations.store import ActivationStore
 from interpretable.activations.tap import tap
-from interpretable.errors import ConfigurationError, StoreError
+from interpretable.errors import ConfigurationError
+
+_PRECISIONS = {
+    torch.float32: "32-true",
+    torch.float64: "64-true",
+    torch.bfloat16: "bf16-true",
+    torch.float16: "16-true",
+}
 
 
 def record_activations(
@@ -33,7 +42,9 @@ def record_activations(
     """Runs a network over a data set and keeps what its layers give in a store; goes on where a stopped run ended.
 
     Batches are those of this package (`interpretable.data.Batch`), or tuples of images (N, 3, H, W) and, if there are
-    any, labels (N,). The model is run as it is, on its own device: in evaluation mode, and left in the mode it was in.
+    any, labels (N,). The model is run as it is, on its own device and in the type of its weights: in evaluation mode,
+    and each of its layers left in the mode it was in. An image's index in the store is its position in the loader's
+    data set, whatever index a batch holds.
 
     Args:
         model: Maps images to logits (N, K).
@@ -54,11 +65,10 @@ def record_activations(
     """
     folder = Path(folder)
     recording = recording_of(model, layers=layers, maps=maps, rationales=rationales, head=head)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    training = model.training
+    modes = {layer: layer.training for layer in model.modules()}
     model.eval()
     try:
-        manifest = describe(model, recording, loader.dataset, split, fingerprint, device)
+        manifest = describe(model, recording, loader.dataset, split, fingerprint, _precision(model))
         remaining = begin(folder, manifest)
         if len(remaining):
             writer = ShardWriter(folder)
@@ -67,108 +77,33 @@ def record_activations(
                 first = 0
                 for batch in progress(batches):
                     images, rows = batch_rows(batch)
-                    rows.setdefault(INDEX, torch.from_numpy(remaining[first : first + len(images)]))
+                    check_size(images, manifest)
+                    rows[INDEX] = torch.from_numpy(remaining[first : first + len(images)])
                     first += len(images)
-                    logits = model(images.to(device))
-                    labels = rows["label"].to(device)
+                    logits = model(as_weights(images, model))
+                    labels = rows["label"].to(logits.device)
                     writer.add(rows | recording.rows(labels, logits, read.outputs))
                 writer.flush()
     finally:
-        model.train(training)
+        for layer, training in modes.items():
+            layer.training = training
     return ActivationStore.open(folder)
 
 
-def batch_rows(batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """The images of a batch, and by name what a shard keeps of their annotations."""
-    if isinstance(batch, dict):
-        kept = ("label", "landmarks", "boxes", INDEX)
-        rows = {name: torch.as_tensor(batch[name]).as_subclass(Tensor).cpu() for name in kept if name in batch}
-        images: Tensor = batch["image"].as_subclass(Tensor)
-    else:
-        images, *others = batch if isinstance(batch, (tuple, list)) else (batch,)
-        rows = {"label": torch.as_tensor(others[0]).cpu()} if others else {}
-    none = images.new_full((), torch.nan, device="cpu", dtype=torch.float32)
-    rows.setdefault("label", torch.full((len(images),), -1))
-    rows.setdefault("landmarks", none.expand(len(images), 0, 2))
-    rows.setdefault("boxes", none.expand(len(images), 0, 4))
-    return images, {name: array.contiguous() for name, array in rows.items()}
-
-
-def describe(
-    model: nn.Module,
-    recording: Recording,
-    dataset: Any,
-    split: str,
-    fingerprint: str | None,
-    device: torch.device,
-) -> Manifest:
-    """The manifest of a store of these images.
-
-    Raises:
-        ConfigurationError: The data set does not tell itself from others, and no fingerprint is given, or rationales
-            are asked for of classes that the network does not have.
-    """
-    if fingerprint is None:
-        if not hasattr(dataset, "fingerprint"):
-            raise ConfigurationError(
-                f"A store says which images it is of, but {type(dataset).__name__} has no fingerprint(); pass "
-                "fingerprint=, any text that changes when the images do."
-            )
-        fingerprint = str(dataset.fingerprint())
-    first = dataset[0]
-    image = (first["image"] if isinstance(first, dict) else first[0] if isinstance(first, (tuple, list)) else first).to(
-        device
-    )
-    image = image.as_subclass(Tensor)
-    with torch.inference_mode():
-        outputs = model(image[None]).shape[-1]
-    chosen = recording.rationales
-    if chosen is not None and chosen != "label" and not (chosen and all(0 <= label < outputs for label in chosen)):
-        raise ConfigurationError(
-            f"Rationales must be of classes from 0 to {outputs - 1}, got {list(chosen)}; choose among them."
-        )
-    return Manifest(
-        images=len(dataset),
-        image_size=(image.shape[-2], image.shape[-1]),
-        layers=describe_layers(model, recording, image),
-        outputs=outputs,
-        classes=tuple(map(str, getattr(dataset, "classes", ()))),
-        parts=tuple(map(str, getattr(dataset, "parts", ()))),
-        split=split,
-        model=weights_digest(model),
-        data=fingerprint,
-        maps=recording.maps,
-        masked=recording.mask is not None,
-        rationales=recording.rationales,
-    )
-
-
-def begin(folder: Path, manifest: Manifest) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Starts a store, or goes on with one: indices of the images that it lacks, ascending.
-
-    Raises:
-        StoreError: The folder holds a store of something else, or something that is no store.
-    """
-    if (folder / FILE_NAME).exists():
-        different = Manifest.read(folder).differences(manifest)
-        if different:
-            raise StoreError(
-                f"{folder} holds a store of another {' and '.join(different)}; write to another folder, or delete it "
-                "(`interpretable activations RUN --overwrite`)."
-            )
-    elif shard_paths(folder):
-        raise StoreError(f"{folder} holds shards without {FILE_NAME}; delete it, or write to another folder.")
-    else:
-        manifest.write(folder)
-    return np.setdiff1d(np.arange(manifest.images), recorded_images(folder))
+def _precision(model: nn.Module) -> str:
+    """The precision that a network runs in here, in the trainer's words."""
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        return "mixed"
+    weight = next(model.parameters(), None)
+    return "32-true" if weight is None else _PRECISIONS.get(weight.dtype, str(weight.dtype))
 
 
 def _loader_of(loader: DataLoader[Any], remaining: np.ndarray[Any, Any]) -> DataLoader[Any]:
     """The loader for some of its images."""
-    if not isinstance(loader.sampler, SequentialSampler):
+    if not isinstance(loader.sampler, SequentialSampler) or loader.batch_size is None:
         raise ConfigurationError(
             "A store is written in the order of the data set, got a loader that draws another one; make it with "
-            "shuffle=False and without a sampler."
+            "shuffle=False and a batch size, without a sampler of images or of batches."
         )
     return DataLoader(
         Subset(loader.dataset, remaining.tolist()),

@@ -66,13 +66,22 @@ class Recording:
 
     def _chosen(self, labels: Tensor, logits: Tensor) -> Tensor:
         """(N, R) the classes whose logits each image's rationales are of."""
+        outputs = logits.shape[1]
         if self.rationales != "label":
-            return torch.tensor(self.rationales, device=logits.device).expand(len(logits), -1)
+            named = torch.tensor(self.rationales, device=logits.device).clamp(max=outputs - 1)
+            return named.expand(len(logits), -1)
         if labels.ndim != 1:
             raise ConfigurationError(
                 "Rationales of each image's own class need one label per image, got several; name classes instead."
             )
-        return labels.clamp(max=logits.shape[1] - 1)[:, None]  # the one logit of a binary task is that of class 1
+        highest = max(outputs - 1, 1)  # the one logit of a binary task is that of class 1
+        wrong = labels[(labels < 0) | (labels > highest)]
+        if len(wrong):
+            raise ConfigurationError(
+                f"Rationales of each image's own class need labels from 0 to {highest}, got {wrong[0].item():g}; name "
+                "classes instead."
+            )
+        return labels.long().clamp(max=outputs - 1)[:, None]
 
 
 def recording_of(

@@ -29,7 +29,7 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=128)
-def _opened(path: Path, _modified: int) -> Any:
+def _opened(path: Path, _file: int, _modified: int) -> Any:
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError) as error:
@@ -45,7 +45,8 @@ def open_shard(path: Path) -> Any:
     Raises:
         StoreError: The file is no shard.
     """
-    return _opened(path, path.stat().st_mtime_ns)
+    found = path.stat()  # another file of that name may be as old
+    return _opened(path, found.st_ino, found.st_mtime_ns)
 
 
 def recorded_images(folder: Path) -> NDArray[np.int64]:
@@ -77,14 +78,24 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is buffered."""
+        """Writes what is buffered.
+
+        Raises:
+            StoreError: The disk does not take it; what was written before stays.
+        """
         if not self._buffer:
             return
         while (path := self._folder / f"shard-{self._rank:03d}-{self._number:06d}.safetensors").exists():
             self._number += 1
         rows = {name: torch.cat([part[name] for part in self._buffer]) for name in self._buffer[0]}
-        with written_atomically(path) as temporary:
-            save_file(rows, temporary)
+        try:
+            with written_atomically(path) as temporary:
+                save_file(rows, temporary)
+        except SafetensorError as error:
+            raise StoreError(
+                f"{path} was expected to be written, but {error}; make room and run the same command again, which goes "
+                "on from what is there."
+            ) from error
         self._buffer = []
 
 
@@ -112,15 +123,15 @@ class StoredArray:
 
     def __getitem__(self, rows: Any) -> Tensor:
         """The rows, as a tensor; of one row where rows is a number."""
-        wanted = np.arange(len(self))[rows.numpy() if isinstance(rows, Tensor) else rows]
-        flat = np.atleast_1d(wanted)
-        out = torch.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
-        shards = self._shard[flat]
-        for shard in np.unique(shards):
-            places = np.flatnonzero(shards == shard)
+        picked = rows.numpy() if isinstance(rows, Tensor) else rows
+        shards, places = np.asarray(self._shard[picked]), np.asarray(self._row[picked])
+        out = torch.empty((shards.size, *self.shape[1:]), dtype=self.dtype)
+        order = np.argsort(shards, axis=None, kind="stable")
+        touched, first = np.unique(shards.reshape(-1)[order], return_index=True)
+        for shard, wanted in zip(touched, np.split(order, first[1:]), strict=False):  # of no rows one part is left
             mapped = open_shard(self._shards[shard]).get_tensor(self._name)
-            out[torch.from_numpy(places)] = mapped[torch.from_numpy(self._row[flat[places]])]
-        return out[0] if np.ndim(wanted) == 0 else out
+            out[torch.from_numpy(wanted)] = mapped[torch.from_numpy(places.reshape(-1)[wanted])]
+        return out.reshape((*shards.shape, *self.shape[1:]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:].numpy(), dtype=dtype)

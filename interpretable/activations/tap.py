@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ class LayerReader:
         self._network = network
         self._layers = layers
         self._stop = stop
+        self._running = False
         self._read: dict[str, Tensor] = {}
 
     @property
@@ -45,8 +46,14 @@ class LayerReader:
         Raises:
             ModelError: A layer was not reached, or gave no tensor.
         """
-        with suppress(_Stop):
+        self._running = True
+        try:
             self._network(*args, **kwargs)
+        except _Stop as stop:
+            if stop.args[0] is not self:  # of a reader around this one
+                raise
+        finally:
+            self._running = False
         return self.outputs
 
     def forget(self, *_: Any) -> None:
@@ -61,11 +68,32 @@ class LayerReader:
             raise ModelError(
                 f"The layer {name} must give a tensor, got {type(output).__name__}; name a layer inside it or above it."
             )
-        last = self._stop and len(self._read) + 1 == len(self._layers)
+        last = self._stop and self._running and len(self._read) + 1 == len(self._layers)
         # A copy, since a layer above may write into it in place; nothing runs after the last.
         self._read[name] = output if last else output.clone()
         if last:
-            raise _Stop
+            raise _Stop(self)
+
+
+class _ForceEager:
+    """Has compiled code run uncompiled, until the last of several blocks ends, in whichever order they do."""
+
+    def __init__(self) -> None:
+        self._blocks = 0
+        self._scope = ExitStack()
+
+    def __enter__(self) -> None:
+        if not self._blocks:
+            self._scope.enter_context(torch.compiler.set_stance("force_eager"))
+        self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks -= 1
+        if not self._blocks:
+            self._scope.close()
+
+
+_FORCE_EAGER = _ForceEager()
 
 
 @contextmanager
@@ -74,9 +102,9 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
 
     ``with tap(net, ["layer3"]) as read: maps = read(images)`` gives a dictionary of outputs by name. They come
     with their gradient graph where gradients are on, and inference mode and autocast hold as they do for the network
-    itself. A pass ends at the last of the layers, so that a head costs nothing. With ``stop=False`` it goes on to the
-    end, also when a trainer calls the network, and ``read.outputs`` are those of the last pass. A layer that runs
-    several times in a pass is read at its first.
+    itself. A pass of ``read`` ends at the last of the layers, so that a head costs nothing; with ``stop=False`` it goes
+    on to the end. One that others run, such as a trainer, always does, and ``read.outputs`` are those of the last pass.
+    A layer that runs several times in a pass is read at its first.
 
     A network of `torch.compile` is read in its uncompiled form, within the block: hooks that come after a compilation
     are not seen by compiled code. Its compiled code is used again afterwards. The network's hooks are as before when
@@ -85,7 +113,7 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
     Args:
         model: The network.
         layers: Dotted names of its modules as in ``named_modules()``, those of the network that was compiled.
-        stop: Whether a pass ends when all layers have been read.
+        stop: Whether a pass of the reader ends when all layers have been read.
 
     Raises:
         ModelError: A name is no layer's.
@@ -104,7 +132,7 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
             )
     reader = LayerReader(network, names, stop)
     with ExitStack() as scope:
-        scope.enter_context(torch.compiler.set_stance("force_eager"))
+        scope.enter_context(_FORCE_EAGER)
         scope.callback(network.register_forward_pre_hook(reader.forget, prepend=True).remove)
         for name in names:
             # The default binds this name, not the loop's last.

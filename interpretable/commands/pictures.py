@@ -50,7 +50,7 @@ def in_turn(groups: Sequence[Hashable], scores: Sequence[float]) -> list[int]:
     for number in order:
         turns[number] = before[groups[number]]
         before[groups[number]] += 1
-    return sorted(order, key=turns.__getitem__)
+    return sorted(order, key=lambda number: (math.isnan(scores[number]), turns[number]))
 
 
 def top_row(

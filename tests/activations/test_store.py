@@ -1,9 +1,11 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, Subset, TensorDataset
 
 import interpretable.activations.shards as shards
 from interpretable import InterpretableClassifier, PartsDataModule
@@ -34,14 +36,20 @@ def creatures(size: int = 21, batch_size: int = 4, **options: Any) -> PartsDataM
     return PartsDataModule(options={"size": size}, image_size=64, batch_size=batch_size, **options)
 
 
-def predict(module: pl.LightningModule, data: Any, writer: ActivationWriter, **options: Any) -> None:
+def predict(
+    module: pl.LightningModule,
+    data: Any,
+    writer: ActivationWriter,
+    more: Sequence[ActivationWriter] = (),
+    **options: Any,
+) -> None:
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[writer],
+        callbacks=[writer, *more],
         **options,
     )
     trainer.predict(module, data, return_predictions=False)
@@ -110,6 +118,98 @@ def test_the_function_and_predict_write_the_same_store(classifier: Interpretable
     loader = creatures(predict_split="train").predict_dataloader()
     store = record_activations(classifier, loader, tmp_path / "b", rationales="label", split="train")
     same(store, ActivationStore.open(tmp_path / "a"))
+
+
+class PartByPart(pl.LightningModule):
+    """Calls a part of itself in ``predict_step``, so that its own hooks do not run."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images)
+        return logits
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"logits": self.net(batch["image"])}
+
+
+def test_each_batch_is_read_anew_from_a_module_that_calls_its_parts(
+    classifier: InterpretableClassifier, tmp_path: Path
+) -> None:
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "a")))
+    predict(PartByPart(classifier.net), creatures(8), ActivationWriter(str(tmp_path / "b")))
+    first, second = (everything(ActivationStore.open(tmp_path / name)) for name in "ab")
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_network_of_another_type_is_recorded_and_the_store_has_its_own_types(
+    classifier: InterpretableClassifier, tmp_path: Path, precision: Any
+) -> None:
+    options: dict[str, Any] = {"maps": True, "rationales": ["label"]}
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "single"), **options))
+    # Lightning converts the network in place.
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "s"), **options), precision=precision)
+    expected = everything(ActivationStore.open(tmp_path / "single"))
+    found = everything(ActivationStore.open(tmp_path / "s"))
+    assert {name: value.dtype for name, value in found.items()} == {n: value.dtype for n, value in expected.items()}
+    close = 1e-2 if precision == "bf16-true" else 1e-5
+    for name in ("logits", "rationales", "landmarks", "boxes"):
+        torch.testing.assert_close(found[name], expected[name], rtol=close, atol=close, equal_nan=True)
+
+
+def test_two_writers_of_one_predict_each_write_what_they_lack(
+    classifier: InterpretableClassifier, tmp_path: Path
+) -> None:
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "a")))
+    first, second = (ActivationWriter(str(tmp_path / name)) for name in "ab")
+    predict(classifier, creatures(8), second, more=[first])
+    same(ActivationStore.open(tmp_path / "a"), ActivationStore.open(tmp_path / "b"))
+
+
+def test_a_predict_that_fails_leaves_the_data_module_with_all_images(
+    classifier: InterpretableClassifier, tmp_path: Path
+) -> None:
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "s")))
+    data = creatures(8)
+    with pytest.raises(StoreError, match="another maps"):
+        predict(classifier, data, ActivationWriter(str(tmp_path / "s"), maps=True))
+    data.trainer = None
+    assert len(data.predict_dataloader().dataset) == 8
+
+
+@pytest.mark.ddp
+def test_fewer_images_than_devices_and_a_trainer_without_a_folder_are_refused(
+    classifier: InterpretableClassifier, tmp_path: Path
+) -> None:
+    with pytest.raises(Exception, match="Each device needs an image, got 1 for 2"):
+        predict(classifier, creatures(1), ActivationWriter(str(tmp_path / "s")), devices=2, strategy="ddp_fork")
+    with pytest.raises(ConfigurationError, match="A store needs a folder"):
+        predict(classifier, creatures(2), ActivationWriter())
+    predict(classifier, creatures(2), ActivationWriter(), fast_dev_run=True)
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(
+    classifier: InterpretableClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 4)
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "s")), limit_predict_batches=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"shard-000-000001\.safetensors .* make room"):
+            predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "s")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        "manifest.json",
+        "shard-000-000000.safetensors",
+    ]
+    predict(classifier, creatures(8), ActivationWriter(str(tmp_path / "s")))
+    assert len(ActivationStore.open(tmp_path / "s")) == 8
 
 
 def test_training_images_are_recorded_as_they_are(classifier: InterpretableClassifier, tmp_path: Path) -> None:
@@ -205,6 +305,8 @@ def test_a_store_of_other_weights_or_images_is_refused_and_kept(
         predict(other, creatures(), ActivationWriter(str(folder)))
     with pytest.raises(StoreError, match="of another images and data"):
         predict(classifier, creatures(size=22), ActivationWriter(str(folder)))
+    with pytest.raises(StoreError, match="of another precision;"):
+        predict(classifier, creatures(), ActivationWriter(str(folder)), precision="bf16-mixed")
     with pytest.raises(StoreError, match="of another maps;"):
         predict(classifier, creatures(), ActivationWriter(str(folder), maps=True))
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
@@ -268,13 +370,34 @@ def test_arrays_are_read_by_number_slice_list_and_mask_in_any_order(
     assert maps.shape == tuple(whole.shape) == (21, 96, 8, 8)
     assert maps.dtype == torch.float16
     mask = torch.arange(21) % 3 == 0
-    for key in (3, -1, slice(2, 15, 4), [20, 0, 0, 7], np.array([5, 4]), mask, slice(0, 0)):
+    for key in (
+        3,
+        -1,
+        slice(2, 15, 4),
+        [20, 0, 0, 7],
+        np.array([5, 4]),
+        mask,
+        slice(0, 0),
+        [],
+        torch.tensor([[3, 1], [2, 3]]),
+        None,
+    ):
         torch.testing.assert_close(maps[key], whole[key], rtol=0, atol=0)
     torch.testing.assert_close(torch.cat(list(maps.batches(8))), whole, rtol=0, atol=0)
+    assert [store.array("label")[row].item() for row in range(21)] == store.labels.tolist()
     assert [len(part) for part in maps.batches(8)] == [8, 8, 5]
     assert np.array_equal(np.asarray(maps), whole.numpy())
     with pytest.raises(IndexError):
         _ = maps[21]
+
+
+def test_a_shard_that_replaces_one_as_old_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "shard-000-000000.safetensors"
+    for index in (3, 7):
+        shards.save_file({"index": torch.tensor([index])}, tmp_path / "new")
+        (tmp_path / "new").replace(path)
+        os.utime(path, ns=(10**18, 10**18))
+        assert shards.recorded_images(tmp_path).tolist() == [index]
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -322,6 +445,66 @@ def test_any_network_and_loader_of_tuples_are_recorded_and_left_as_they_were(tmp
     same(store, again)
 
 
+def test_a_selection_is_stored_in_its_own_order_and_once(classifier: InterpretableClassifier, tmp_path: Path) -> None:
+    data = creatures(9).test_dataset
+    loader = DataLoader(Subset(data, [7, 5, 7]), batch_size=2)
+    for _ in range(2):
+        store = record_activations(classifier, loader, tmp_path / "s", fingerprint="three of nine")
+        assert store.recorded.tolist() == [0, 1, 2]
+        assert store.labels.tolist() == [int(data[index]["label"]) for index in (7, 5, 7)]
+        assert len(shards.shard_paths(tmp_path / "s")) == 1
+    selection = Subset(data, [7, 5])
+    selection.fingerprint = lambda: "two of nine"
+    with pytest.raises(ConfigurationError, match="position among the 2 of the data set, got 7"):
+        predict(classifier, DataLoader(selection, batch_size=2), ActivationWriter(str(tmp_path / "t")))
+
+
+def test_each_layer_is_left_in_the_mode_it_was_in(tmp_path: Path) -> None:
+    net = torchvision.models.resnet18(num_classes=3).train()
+    net.bn1.eval()
+    record_activations(net, DataLoader(Pictures(), batch_size=3), tmp_path / "s", ["layer3"])
+    assert [name for name, layer in net.named_modules() if not layer.training] == ["bn1"]
+
+
+def test_a_batch_of_another_size_is_refused(tmp_path: Path) -> None:
+    class Growing(Pictures):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.zeros(3, 64 + 32 * (index > 4), 64), 0
+
+    net = torchvision.models.resnet18(num_classes=3)
+    with pytest.raises(ConfigurationError, match="of one size, 64×64 px as the first of them, got 96×64 px"):
+        record_activations(net, DataLoader(Growing(), batch_size=1), tmp_path / "s", ["layer3"])
+
+
+@pytest.mark.parametrize(("outputs", "wrong"), [(3, -1), (2, 2)], ids=["no label", "beyond the logits"])
+def test_rationales_of_labels_without_a_logit_are_refused(tmp_path: Path, outputs: int, wrong: int) -> None:
+    class Labelled(Pictures):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return super().__getitem__(index)[0], wrong if index == 4 else 1
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs))
+    loader = DataLoader(Labelled(), batch_size=3)
+    with pytest.raises(ConfigurationError, match=f"labels from 0 to {outputs - 1}, got {wrong};"):
+        record_activations(net, loader, tmp_path / "s", ["0"], rationales="label", head=net[1:])
+
+
+def test_the_one_logit_of_a_binary_task_is_that_of_its_category(tmp_path: Path) -> None:
+    class Binary(Pictures):
+        classes = ("background", "horse")
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return super().__getitem__(index)[0], index % 2
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    loader = DataLoader(Binary(), batch_size=3)
+    for number, chosen in enumerate(((1,), "label")):
+        store = record_activations(net, loader, tmp_path / f"{number}", ["0"], rationales=chosen, head=net[1:])
+        expected = (net[3].weight.detach() / 62**2).expand(7, 1, 4)
+        torch.testing.assert_close(store.rationales[:], expected, rtol=1e-5, atol=1e-9)
+    with pytest.raises(ConfigurationError, match=r"classes from 1 to 1, got \[0\]"):
+        record_activations(net, loader, tmp_path / "s", ["0"], rationales=(0,), head=net[1:])
+
+
 def test_rationales_make_the_logits_of_a_masked_network(classifier: InterpretableClassifier, tmp_path: Path) -> None:
     data = creatures()
     names = [data.classes[5], data.classes[1]]
@@ -352,6 +535,11 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(classifier: Interpretable
         record_activations(resnet, DataLoader(Pictures(), shuffle=True), folder, ["layer4"])
     with pytest.raises(ConfigurationError, match=r"no fingerprint\(\)"):
         record_activations(resnet, DataLoader(TensorDataset(torch.zeros(2, 3, 64, 64))), folder, ["layer4"])
+    batches = BatchSampler(SequentialSampler(Pictures()), 3, drop_last=False)
+    with pytest.raises(ConfigurationError, match="without a sampler of images or of batches"):
+        record_activations(resnet, DataLoader(Pictures(), batch_sampler=batches), folder, ["layer4"])
+    with pytest.raises(ConfigurationError, match="at least one image"):
+        record_activations(resnet, DataLoader(Subset(Pictures(), [])), folder, ["layer4"], fingerprint="none")
     with pytest.raises(ModelError, match="must give maps"):
         record_activations(resnet, loader, folder, ["fc"])
     with pytest.raises(ModelError, match="closest are layer4"):

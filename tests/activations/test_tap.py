@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from interpretable.activations import tap
+from interpretable.activations import UpTo, tap
 from interpretable.errors import ModelError
 from interpretable.models import InterpretableCNN
 
@@ -127,6 +127,59 @@ def test_a_network_that_catches_exceptions_still_stops(images: Tensor) -> None:
     with tap(net, ["first"]) as read:
         read(images)
     assert net.head_runs == 0
+
+
+def test_a_pass_that_others_run_goes_on_to_its_end(images: Tensor) -> None:
+    net = Net()
+    with tap(net, ["first"]) as read:
+        assert net(images).shape == (2, 5)
+        torch.testing.assert_close(read.outputs["first"], net.first(images), rtol=0, atol=0)
+        read(images)
+    assert net.head_runs == 1
+
+
+@pytest.mark.parametrize(("outer", "inner"), [("first", "second"), ("second", "first")])
+def test_of_two_readers_on_one_network_each_stops_at_its_own_layer(images: Tensor, outer: str, inner: str) -> None:
+    net = Net()
+    expected = {"first": net.first(images), "second": net.second(net.first(images).relu())}
+    with tap(net, [outer]) as read, tap(net, [inner]) as other:
+        for reader, name in ((other, inner), (read, outer), (other, inner)):
+            torch.testing.assert_close(reader(images)[name], expected[name], rtol=0, atol=0)
+    assert net.head_runs == 0
+    assert hooks(net) == 0
+
+
+def test_a_reader_inside_the_network_leaves_the_stop_to_the_one_around_it(images: Tensor) -> None:
+    net = Net()
+    top = UpTo(net, "second")
+    with tap(top, ["model.first"]) as read:
+        torch.testing.assert_close(read(images)["model.first"], net.first(images), rtol=0, atol=0)
+    assert hooks(net) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first in, first out", "last in, first out"])
+def test_compiled_code_is_used_again_in_whichever_order_blocks_end(images: Tensor, order: tuple[int, int]) -> None:
+    runs = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        def run(*args: Tensor) -> object:
+            runs.append(1)
+            return graph(*args)
+
+        return run
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    compiled = torch.compile(net, backend=backend)
+    blocks = [tap(net, ["0"], stop=False), tap(net, ["1"], stop=False)]
+    for block in blocks:
+        block.__enter__()
+    for number in order:
+        compiled(images)
+        blocks[number].__exit__(None, None, None)
+    assert not runs
+    compiled(images)
+    assert len(runs) == 1
 
 
 def test_inference_mode_autocast_and_gradients_hold_as_for_the_network(images: Tensor) -> None:
