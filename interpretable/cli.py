@@ -17,7 +17,7 @@ from interpretable.activations import ActivationWriter
 from interpretable.callbacks import LearningCurves, TopImages
 from interpretable.classifier import InterpretableClassifier
 from interpretable.data import PartsDataModule
-from interpretable.errors import InterpretableError
+from interpretable.errors import InterpretableError, sentence_of
 from interpretable.files import write_atomically
 from interpretable.quiet import silence_what_the_user_cannot_mend
 from interpretable.resume import LastCheckpoint, RandomState
@@ -120,9 +120,5 @@ def main(args: Sequence[str] | None = None) -> TrainingCLI:
             args=args if args is None else list(args),
         )
     except (InterpretableError, MisconfigurationException, OSError, UnpicklingError) as error:
-        # A loader's worker puts its own traceback before the sentence.
-        sentence = (
-            str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-        )
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -27,3 +27,9 @@ class MetricError(InterpretableError, ValueError):
 
 class StoreError(InterpretableError, RuntimeError):
     """An activation store is incomplete, damaged, or of another network or data set."""
+
+
+def sentence_of(error: BaseException) -> str:
+    """The last line of an error's message: a loader's worker puts its own traceback before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip().removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")

@@ -4,11 +4,12 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from interpretable.errors import RunError
+from interpretable.errors import RunError, sentence_of
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -60,10 +61,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         RunError: The folder is missing, or lacks its configuration or checkpoint.
     """
-    from jsonargparse import ArgumentParser
-
     from interpretable.classifier import InterpretableClassifier
-    from interpretable.data import PartsDataModule
 
     folder = Path(path).resolve()
     checkpoint = folder / "checkpoints" / "best.ckpt"
@@ -73,21 +71,36 @@ def load_run(path: str | Path) -> Run:
                 f"{path} is not the folder of a finished run: it has no {needed.relative_to(folder)}; give a folder "
                 "that `python train.py fit` wrote, such as runs/latest."
             )
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(PartsDataModule, "data")
-    datamodule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
-    if config["data"]["seed"] is None and isinstance(config["seed_everything"], int):
-        datamodule.seed = config["seed_everything"]
+    config, datamodule = _read_config(folder / "config.yaml")
     with warnings.catch_warnings():
         # Lightning 2.6 instantiates by a call that jsonargparse 5 removes; the bound below 5 is the cure.
         warnings.filterwarnings("ignore", r"\s*(By default only one Jsonargparse|``instantiate_classes`` was)")
         try:
             model = InterpretableClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, TypeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[-1].strip()
+        except (RuntimeError, TypeError, KeyError, EOFError, OSError, UnpicklingError) as error:
             raise RunError(
-                f"{checkpoint} was expected to hold a network of this version of the package, but {reason} Train it "
-                "again, or open it with the version that wrote it."
+                f"{checkpoint} was expected to hold a network of this version of the package, but it cannot be loaded "
+                f"({sentence_of(error)}); train it again, or open it with the version that wrote it."
             ) from error
     return Run(model.eval(), datamodule, config, folder)
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], "PartsDataModule"]:
+    """A run's configuration and the data that it names."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from interpretable.data import PartsDataModule
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(PartsDataModule, "data")
+    try:
+        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        datamodule: PartsDataModule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
+        if config["data"]["seed"] is None and isinstance(config["seed_everything"], int):
+            datamodule.seed = config["seed_everything"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ArgumentError) as error:
+        raise RunError(
+            f"{path} was expected to be the configuration of a run, but it cannot be read ({sentence_of(error)}); "
+            "restore it, or train again."
+        ) from error
+    return config, datamodule

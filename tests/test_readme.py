@@ -53,7 +53,9 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     for command in after.strip().splitlines():
         name, *words = shlex.split(command)
         assert name == "interpretable"
-        commands(words)
+        with pytest.raises(SystemExit) as end:
+            commands(words)
+        assert end.value.code == 0
     for left in ("metrics.json", "evaluation/filters.png", "dissection/test.json"):
         assert (Path("runs/latest") / left).is_file()
     main([*own, "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interpretable.errors import InterpretableError
+from interpretable.errors import InterpretableError, sentence_of
 
 TRAINING = {
     "fit": "Train a network (train.py fit); `interpretable fit --help` lists every setting.",
@@ -164,9 +164,5 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         app(args if args is None else list(args))
     except (InterpretableError, OSError, UnpicklingError) as error:
-        # A loader's worker puts its own traceback before the sentence.
-        sentence = (
-            str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-        )
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -42,6 +42,10 @@ def _compare_dissections(runs: dict[str, Run], folder: Path) -> None:
     names = [{path.stem for path in (run.folder / "dissection").glob("*.json")} for run in runs.values()]
     for name in sorted(set.intersection(*names)):
         found = {run: Dissection.read(opened.folder / "dissection" / f"{name}.json") for run, opened in runs.items()}
+        stale = [run for run, one in found.items() if one.about.get("model") != weights_digest(runs[run].model)]
+        if stale:
+            CONSOLE.print(f"{name}: dissected with other weights; run `interpretable dissect {stale[0]}` again.")
+            continue
         CONSOLE.print(dissection_table(found))
         path = folder / f"comparison_{name}_detectors.png"
         draw_detectors({run: (one.detectors_per_category, one.unique_per_category) for run, one in found.items()}, path)

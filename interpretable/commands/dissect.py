@@ -7,14 +7,14 @@ from typing import Any
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from interpretable.activations import ActivationStore, record_activations
+from interpretable.activations import ActivationStore, record_activations, weights_digest
 from interpretable.commands.pictures import SHOWN_FILTERS, in_turn, top_row
 from interpretable.commands.progress import CONSOLE, show_progress
-from interpretable.commands.stores import open_or_write, predict_split, store_folder
+from interpretable.commands.stores import open_or_write, predict_split, remove_store, store_folder
 from interpretable.concepts import ConceptDataset, CreatureConcepts, PartConcepts, open_concepts
 from interpretable.data.creatures import Creatures
 from interpretable.dissection import BATCH, Dissection, dissect
-from interpretable.errors import DataError
+from interpretable.errors import DataError, StoreError
 from interpretable.figures import draw_detectors, draw_top_images
 from interpretable.receptive_field import ReceptiveField
 from interpretable.runs import Run, load_run
@@ -64,9 +64,16 @@ def _store_of(run: Run, name: str, concepts: ConceptDataset, *, own: bool) -> Ac
     """The maps of the concept set's images."""
     if own:
         return open_or_write(run, "test", maps=True)
+    folder = store_folder(run, f"concepts_{name}")
+    if folder.exists():
+        try:
+            model = weights_digest(run.model)
+            ActivationStore.open(folder, model=model, data=concepts.fingerprint(), allow_incomplete=True)
+        except StoreError:  # of other weights or labels, or damaged
+            remove_store(folder)
     loader: DataLoader[Any] = DataLoader(concepts, batch_size=BATCH)  # type: ignore[arg-type]
     return record_activations(
-        run.model, loader, store_folder(run, f"concepts_{name}"), maps=True, split=name,
+        run.model, loader, folder, maps=True, split=name,
         progress=lambda batches: show_progress(batches, f"{name}: maps"),
     )  # fmt: skip
 
