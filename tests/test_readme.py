@@ -78,7 +78,7 @@ def test_a_sweep_is_started_by_commands_that_wandb_takes_from_a_file_that_is_tes
 
 
 def test_every_file_that_readme_names_exists(repository):
-    named = re.findall(r"\]\(((?!http)[^)]+)\)|`((?:configs|docs|benchmarks)/[\w/.]+)`", README)
+    named = re.findall(r"\]\(((?!http)[^)#]+)\)|`((?:configs|docs|benchmarks)/[\w/.]+)`", README)
     paths = {first or second for first, second in named}
     assert {"docs/design.md", "configs/quickstart.yaml"} <= paths
     assert [path for path in sorted(paths) if not (repository / path).exists()] == []

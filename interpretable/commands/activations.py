@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from interpretable.commands.progress import CONSOLE
 from interpretable.commands.stores import store_folder, write_store
+from interpretable.commands.terminal import say
 from interpretable.data.splits import Split, check_split
 from interpretable.distributed import rank
 from interpretable.runs import load_run
@@ -42,4 +42,4 @@ def write_activations(
         if rank() > 0:
             continue
         size = sum(path.stat().st_size for path in store_folder(opened, split).iterdir())
-        CONSOLE.print(f"{run / 'activations' / split}: {len(store):,} images, {size / 2**20:,.1f} MiB", highlight=False)
+        say(f"{run / 'activations' / split}: {len(store):,} images, {size / 2**20:,.1f} MiB")

@@ -6,9 +6,9 @@ from interpretable.activations import weights_digest
 from interpretable.commands.dissect import dissection_table
 from interpretable.commands.evaluate import evaluate_run
 from interpretable.commands.pictures import filter_rows
-from interpretable.commands.progress import CONSOLE
 from interpretable.commands.stores import open_or_write
 from interpretable.commands.tables import measure_table
+from interpretable.commands.terminal import say, show
 from interpretable.dissection import Dissection
 from interpretable.errors import RunError
 from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
@@ -23,7 +23,7 @@ def compare_folders(folders: list[Path]) -> None:
     """Prints the table of several runs and draws their filters side by side."""
     runs = {str(path): load_run(path) for path in folders}
     found = {name: _evaluated(opened) for name, opened in runs.items()}
-    CONSOLE.print(measure_table(found))
+    show(measure_table(found))
     columns = []
     for (name, opened), evaluation in zip(runs.items(), found.values(), strict=True):
         filters = StoredFilters(
@@ -33,7 +33,7 @@ def compare_folders(folders: list[Path]) -> None:
     path = folders[0] / "comparison.png"
     title = "the best filter of each part in turn, on its top test images"
     draw_top_images_beside(columns, title, path)
-    CONSOLE.print(str(path), highlight=False)
+    say(str(path))
     _compare_dissections(runs, folders[0])
 
 
@@ -44,12 +44,12 @@ def _compare_dissections(runs: dict[str, Run], folder: Path) -> None:
         found = {run: Dissection.read(opened.folder / "dissection" / f"{name}.json") for run, opened in runs.items()}
         stale = [run for run, one in found.items() if one.about.get("model") != weights_digest(runs[run].model)]
         if stale:
-            CONSOLE.print(f"{name}: dissected with other weights; run `interpretable dissect {stale[0]}` again.")
+            say(f"{name}: dissected with other weights; run `interpretable dissect {stale[0]}` again.")
             continue
-        CONSOLE.print(dissection_table(found))
+        show(dissection_table(found))
         path = folder / f"comparison_{name}_detectors.png"
         draw_detectors({run: (one.detectors_per_category, one.unique_per_category) for run, one in found.items()}, path)
-        CONSOLE.print(str(path), highlight=False)
+        say(str(path))
 
 
 def _evaluated(run: Run) -> Evaluation:

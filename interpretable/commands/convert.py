@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interpretable.commands.progress import CONSOLE, show_progress
+from interpretable.commands.terminal import say, show_progress
 from interpretable.convert import CONVERTERS
 from interpretable.errors import ConfigurationError
 
@@ -24,4 +24,4 @@ def convert_layout(layout: str, source: Path, target: Path, options: Mapping[str
         flag = {"merge_parts": "own-parts"}.get(unknown[0], unknown[0].replace("_", "-"))
         raise ConfigurationError(f"The layout {layout} has no use for --{flag}; leave it out.")
     written = list(show_progress(converter(source, target, **options), layout))
-    CONSOLE.print(f"{target}: {written[-1] if written else 0:,} images", highlight=False)
+    say(f"{target}: {written[-1] if written else 0:,} images")

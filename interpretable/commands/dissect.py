@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from interpretable.activations import ActivationStore, record_activations, weights_digest
 from interpretable.commands.pictures import SHOWN_FILTERS, in_turn, top_row
-from interpretable.commands.progress import CONSOLE, show_progress
 from interpretable.commands.stores import open_or_write, predict_split, remove_store, store_folder
+from interpretable.commands.terminal import say, show, show_progress
 from interpretable.concepts import ConceptDataset, CreatureConcepts, PartConcepts, open_concepts
 from interpretable.data.creatures import Creatures
 from interpretable.dissection import BATCH, Dissection, dissect
@@ -39,10 +39,10 @@ def dissect_folder(
     folder = opened.folder / "dissection"
     found.write(folder / f"{name}.json")
     _draw(found, store, of_layer.info.name, data, folder, opened.folder.name)
-    CONSOLE.print(dissection_table({opened.folder.name: found}))
+    show(dissection_table({opened.folder.name: found}))
     shown = run / "dissection"
     files = (f"{name}.json", f"{name}_filters.png", f"{name}_detectors.png")
-    CONSOLE.print(", ".join(str(shown / file) for file in files), highlight=False)
+    say(", ".join(str(shown / file) for file in files))
 
 
 def _concepts_of(run: Run, spec: str | None) -> tuple[str, ConceptDataset]:

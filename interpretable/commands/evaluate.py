@@ -10,9 +10,9 @@ from torch import Tensor
 from interpretable.activations import ActivationStore, UpTo, record_activations
 from interpretable.classifier import InterpretableClassifier
 from interpretable.commands.pictures import filter_rows
-from interpretable.commands.progress import CONSOLE, show_progress
 from interpretable.commands.stores import open_or_write, predict_split
 from interpretable.commands.tables import measure_table
+from interpretable.commands.terminal import say, show, show_progress
 from interpretable.data.splits import Split
 from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
 from interpretable.evaluation.importance import add_importance
@@ -28,8 +28,8 @@ def evaluate_folder(run: Path, layer: str | None, random_network: bool) -> None:
     """Evaluates a run, prints the table and says what was written."""
     opened = load_run(run)
     found = evaluate_run(opened, layer, random_network)
-    CONSOLE.print(measure_table({opened.folder.name: found}))
-    CONSOLE.print(f"{run / FILE_NAME}, {run / 'evaluation' / 'filters.png'}", highlight=False)
+    show(measure_table({opened.folder.name: found}))
+    say(f"{run / FILE_NAME}, {run / 'evaluation' / 'filters.png'}")
 
 
 def evaluate_run(run: Run, layer: str | None = None, random_network: bool = True) -> Evaluation:

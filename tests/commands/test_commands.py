@@ -271,7 +271,8 @@ def test_a_checkpoint_of_another_architecture_is_told_in_one_line(run, capsys):
     checkpoint["hyper_parameters"]["num_classes"] = 5
     torch.save(checkpoint, path)
     line = fails(capsys, "evaluate", run)
-    assert f"{path} was expected to hold a network of this version of the package, but size mismatch" in line
+    assert f"{path} was expected to hold a network of this version of the package" in line
+    assert "size mismatch" in line
 
 
 def test_an_image_that_a_loaders_worker_cannot_read_is_told_in_one_line(folder_run, tmp_path, capsys):
