@@ -22,7 +22,6 @@ from interpretable.metrics import (
     rotate,
     shuffled_images,
 )
-from interpretable.receptive_field import ReceptiveField
 
 SCHEMA = 1
 QUANTILE = 0.005
@@ -107,12 +106,13 @@ def dissect(
         MetricError: The maps are not of the concept set's images, or the places of their units are not known.
     """
     info = layer.info
-    if info.stride is None or info.offset is None or info.field_size is None:
+    field_of_unit = info.receptive_field
+    if field_of_unit is None:
         raise MetricError(
             f"Regions in the image need the receptive field of {info.name}, which could not be measured; dissect a "
             "layer of convolutions and pooling."
         )
-    maps, field_of_unit = layer.maps, ReceptiveField(info.field_size, info.stride, info.offset)
+    maps = layer.maps
     images, filters = len(maps), info.filters
     if images != len(concepts):
         raise MetricError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from interpretable.errors import StoreError
 from interpretable.files import write_atomically
+from interpretable.receptive_field import ReceptiveField
 
 SCHEMA = 1
 FILE_NAME = "manifest.json"
@@ -41,6 +42,13 @@ class LayerInfo:
     """Centre of unit 0 in image pixels."""
     field_size: int | None = None
     """Side of the theoretical receptive field in image pixels."""
+
+    @property
+    def receptive_field(self) -> ReceptiveField | None:
+        """Where the units are in the image; None where it could not be measured."""
+        if self.field_size is None or self.stride is None or self.offset is None:
+            return None
+        return ReceptiveField(self.field_size, self.stride, self.offset)
 
 
 @dataclass(frozen=True)

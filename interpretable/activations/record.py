@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from interpretable.activations.batches import as_weights, batch_rows, check_size
-from interpretable.activations.manifest import Chosen
-from interpretable.activations.recording import recording_of
+from interpretable.activations.manifest import Chosen, Manifest
+from interpretable.activations.recording import Recording, recording_of
 from interpretable.activations.shards import INDEX, ShardWriter
 from interpretable.activations.starting import begin, describe
 from interpretable.activations.store import ActivationStore
 from interpretable.activations.tap import tap
 from interpretable.errors import ConfigurationError
+from interpretable.evaluation_mode import evaluation_mode
 
 _PRECISIONS = {
     torch.float32: "32-true",
@@ -65,29 +67,34 @@ def record_activations(
     """
     folder = Path(folder)
     recording = recording_of(model, layers=layers, maps=maps, rationales=rationales, head=head)
-    modes = {layer: layer.training for layer in model.modules()}
-    model.eval()
-    try:
+    with evaluation_mode(model), torch.inference_mode():
         manifest = describe(model, recording, loader.dataset, split, fingerprint, _precision(model))
         remaining = begin(folder, manifest)
         if len(remaining):
-            writer = ShardWriter(folder)
-            batches = _loader_of(loader, remaining)
-            with torch.inference_mode(), tap(model, recording.layers, stop=False) as read:
-                first = 0
-                for batch in progress(batches):
-                    images, rows = batch_rows(batch)
-                    check_size(images, manifest)
-                    rows[INDEX] = torch.from_numpy(remaining[first : first + len(images)])
-                    first += len(images)
-                    logits = model(as_weights(images, model))
-                    labels = rows["label"].to(logits.device)
-                    writer.add(rows | recording.rows(labels, logits, read.outputs))
-                writer.flush()
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
+            batches = progress(_loader_of(loader, remaining))
+            _write(model, recording, manifest, batches, remaining, ShardWriter(folder))
     return ActivationStore.open(folder)
+
+
+def _write(
+    model: nn.Module,
+    recording: Recording,
+    manifest: Manifest,
+    batches: Iterable[Any],
+    remaining: NDArray[np.int64],
+    writer: ShardWriter,
+) -> None:
+    """Runs the network on batches of the remaining images and writes what it gives."""
+    first = 0
+    with tap(model, recording.layers, stop=False) as read:
+        for batch in batches:
+            images, rows = batch_rows(batch)
+            check_size(images, manifest)
+            rows[INDEX] = torch.from_numpy(remaining[first : first + len(images)])
+            first += len(images)
+            logits = model(as_weights(images, model))
+            writer.add(rows | recording.rows(rows["label"].to(logits.device), logits, read.outputs))
+    writer.flush()
 
 
 def _precision(model: nn.Module) -> str:
@@ -98,7 +105,7 @@ def _precision(model: nn.Module) -> str:
     return "32-true" if weight is None else _PRECISIONS.get(weight.dtype, str(weight.dtype))
 
 
-def _loader_of(loader: DataLoader[Any], remaining: np.ndarray[Any, Any]) -> DataLoader[Any]:
+def _loader_of(loader: DataLoader[Any], remaining: NDArray[np.int64]) -> DataLoader[Any]:
     """The loader for some of its images."""
     if not isinstance(loader.sampler, SequentialSampler) or loader.batch_size is None:
         raise ConfigurationError(

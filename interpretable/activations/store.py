@@ -60,15 +60,13 @@ class StoredLayer:
         Raises:
             StoreError: The layer's receptive field is not known.
         """
-        stride, offset = self.info.stride, self.info.offset
-        if stride is None or offset is None:
+        field = self.info.receptive_field
+        if field is None:
             raise StoreError(
                 f"Positions in the image need the receptive field of {self.info.name}, which could not be measured; "
                 "record a layer of convolutions and pooling."
             )
-        index = self.peak_indices[:]
-        cell = torch.stack([index % self.info.width, index // self.info.width], -1)
-        return offset + stride * cell.float()
+        return field.positions(self.peak_indices[:], self.info.width)
 
     def _array(self, name: str) -> StoredArray:
         return self._store.array(f"{self.info.name}/{name}")

@@ -9,14 +9,13 @@ from torch.utils.data import DataLoader
 
 from interpretable.activations import ActivationStore, record_activations, weights_digest
 from interpretable.commands.pictures import SHOWN_FILTERS, in_turn, top_row
-from interpretable.commands.stores import open_or_write, predict_split, remove_store, store_folder
+from interpretable.commands.stores import begun_store, open_or_write, predict_split, store_folder
 from interpretable.commands.terminal import say, show, show_progress
 from interpretable.concepts import ConceptDataset, CreatureConcepts, PartConcepts, open_concepts
 from interpretable.data.creatures import Creatures
 from interpretable.dissection import BATCH, Dissection, dissect
-from interpretable.errors import DataError, StoreError
+from interpretable.errors import DataError
 from interpretable.figures import draw_detectors, draw_top_images
-from interpretable.receptive_field import ReceptiveField
 from interpretable.runs import Run, load_run
 
 FINEST_LABELS = 112
@@ -65,12 +64,7 @@ def _store_of(run: Run, name: str, concepts: ConceptDataset, *, own: bool) -> Ac
     if own:
         return open_or_write(run, "test", maps=True)
     folder = store_folder(run, f"concepts_{name}")
-    if folder.exists():
-        try:
-            model = weights_digest(run.model)
-            ActivationStore.open(folder, model=model, data=concepts.fingerprint(), allow_incomplete=True)
-        except StoreError:  # of other weights or labels, or damaged
-            remove_store(folder)
+    begun_store(folder, weights_digest(run.model), concepts.fingerprint())
     loader: DataLoader[Any] = DataLoader(concepts, batch_size=BATCH)  # type: ignore[arg-type]
     return record_activations(
         run.model, loader, folder, maps=True, split=name,
@@ -81,7 +75,9 @@ def _store_of(run: Run, name: str, concepts: ConceptDataset, *, own: bool) -> Ac
 def _draw(
     found: Dissection, store: ActivationStore, layer: str, concepts: ConceptDataset, folder: Path, title: str
 ) -> None:
-    info = store.layer(layer).info
+    field = store.layer(layer).info.receptive_field
+    if field is None:  # the dissection has refused such a layer
+        return
     best = in_turn(found.concept, found.iou)[:SHOWN_FILTERS]
     rows = [
         top_row(
@@ -90,7 +86,6 @@ def _draw(
         )
         for number in best
     ]  # fmt: skip
-    field = ReceptiveField(info.field_size or 0, info.stride or 1, info.offset or 0.0)
     name = found.concepts
     draw_top_images(rows, field, f"{title}: best detector of each concept, {name}", folder / f"{name}_filters.png")
     draw_detectors({title: (found.detectors_per_category, found.unique_per_category)}, folder / f"{name}_detectors.png")

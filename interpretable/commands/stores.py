@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from interpretable.activations import ActivationStore, ActivationWriter, weights_digest
-from interpretable.activations.manifest import FILE_NAME
+from interpretable.activations.manifest import FILE_NAME, Manifest
 from interpretable.activations.shards import shard_paths
 from interpretable.data import PartsDataModule
 from interpretable.data.splits import Split
@@ -91,6 +91,19 @@ def remove_store(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def begun_store(folder: Path, model: str, data: str) -> Manifest | None:
+    """What a store of this network and data was begun with, whole or not; one that is damaged or of others is deleted.
+
+    Raises:
+        StoreError: The folder holds something that is not of a store.
+    """
+    try:
+        return ActivationStore.open(folder, model=model, data=data, allow_incomplete=True).manifest
+    except StoreError:
+        remove_store(folder)
+        return None
+
+
 def open_or_write(run: Run, split: Split, *, maps: bool = False) -> ActivationStore:
     """The run's store of a split, written if it is missing, stopped half-way, stale, or lacks the maps asked for.
 
@@ -105,14 +118,11 @@ def open_or_write(run: Run, split: Split, *, maps: bool = False) -> ActivationSt
     except StoreError:
         pass
     layers, rationales, maps_before = None, None, False
-    try:
-        found = ActivationStore.open(folder, model=model, data=data, allow_incomplete=True).manifest
+    if found := begun_store(folder, model, data):
         layers = [layer.name for layer in found.layers]
         chosen = found.rationales
         rationales = ["label"] if chosen == "label" else [found.classes[label] for label in chosen or ()] or None
         maps_before = found.maps
-    except StoreError:  # none, damaged, or of something else: written anew
-        remove_store(folder)
     return write_store(
         run,
         split,

@@ -54,12 +54,12 @@ class StoredFilters:
             MetricError: It could not be measured.
         """
         info = self.test.layer(self.layer).info
-        if info.stride is None or info.offset is None or info.field_size is None:
+        if info.receptive_field is None:
             raise MetricError(
                 f"The places of {info.name}'s units in the image are not known, as its receptive field could not be "
                 "measured; evaluate a layer of convolutions and pooling."
             )
-        return ReceptiveField(info.field_size, info.stride, info.offset)
+        return info.receptive_field
 
     @cached_property
     def train_peaks(self) -> PeakTable:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from interpretable.metrics.finite import refuse_nan
-from interpretable.templates import peak
+from interpretable.templates import peaks
 
 _ROUNDING = 1e-12
 """Variance of positions below this share of their mean square is what cancellation leaves."""
@@ -72,8 +72,8 @@ def filter_activity(
     """
     maps = maps.detach()
     images, _, h, w = maps.shape
-    cell = peak(maps)
-    values = maps.flatten(2).gather(2, cell[..., None])[..., 0].double()
+    values, cell = peaks(maps)
+    values = values.double()
     refuse_nan("feature maps", values)
     silent = values <= 0
     values = values.clamp(min=0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretable.errors import ModelError
+from interpretable.evaluation_mode import evaluation_mode
 
 
 def links(module: nn.Module) -> dict[str, nn.Module]:
@@ -92,17 +93,12 @@ def check_chain(module: nn.Module, trunk: nn.Module, head: nn.Module, example: T
     Raises:
         ModelError: The outputs differ, or trunk and head cannot be called one after the other.
     """
-    modes = {layer: layer.training for layer in module.modules()}
-    module.eval()
-    try:
+    with evaluation_mode(module):
         expected = module(example.clone())
         try:
             found = head(trunk(example.clone()))
         except Exception as error:  # whatever a layer raises that is called on another layer's output
             raise ModelError(_not_a_chain(module, f"{type(error).__name__} ({error})")) from error
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
     if not isinstance(expected, Tensor) or expected.ndim != 2:
         raise ModelError(f"The network must return logits (B, K) as one tensor, got {_described(expected)}.")
     if found.shape != expected.shape:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from interpretable.errors import ModelError
+from interpretable.evaluation_mode import evaluation_mode
 
 
 @contextmanager
@@ -20,7 +21,6 @@ def frozen(module: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     Raises:
         ModelError: When the function is called and its output is no feature map.
     """
-    modes = {layer: layer.training for layer in module.modules()}
     devices = {value.device for value in module.parameters() if value.is_cuda}
     state = {name: parameter.detach() for name, parameter in module.named_parameters()}
     # Cloned: a network may count its calls in a buffer.
@@ -35,10 +35,5 @@ def frozen(module: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
             )
         return output
 
-    module.eval()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield run
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
+    with evaluation_mode(module), torch.random.fork_rng(devices=devices):
+        yield run
