@@ -14,6 +14,7 @@ from interpretable.filter_weight import FilterSchedule, FilterWeight
 from interpretable.losses import Objective, PartTemplateLoss
 from interpretable.metrics import LocationInstability
 from interpretable.models import InterpretableCNN, PartFilters
+from interpretable.models.interpretable_cnn import FirstLayer, Head
 from interpretable.optimizers import Schedule, build_optimizer, check_warmup, rate_factor
 from interpretable.tasks import (
     Task,
@@ -55,6 +56,10 @@ class InterpretableClassifier(pl.LightningModule):
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
         weights: Initial weights of the backbone: none, a name of torchvision's, or a local state-dict file.
         cut: Name of the layer whose output becomes the first part layer, the backbone's own choice where omitted.
+        first_layer: What the first part layer is: the ``"backbone"``'s own map, or a new ``"convolution"`` above it.
+        norm: Normalise new part layers over the batch.
+        head: The layers of the ``"backbone"`` above the cut, or a ``"linear"`` one on the average of each top map.
+        frozen: Name of the layer up to which, itself included, the trunk keeps its initial weights and statistics.
         optimizer: Name of a class of `torch.optim`.
         lr: Learning rate.
         trunk_lr: Factor of the learning rate below the part layers, less than 1 for fine-tuning.
@@ -84,6 +89,10 @@ class InterpretableClassifier(pl.LightningModule):
         position: Position = "argmax",
         weights: str | None = None,
         cut: str | None = None,
+        first_layer: FirstLayer = "backbone",
+        norm: bool = False,
+        head: Head = "backbone",
+        frozen: str | None = None,
         optimizer: str = "AdamW",
         lr: float = 1e-3,
         trunk_lr: float = 1.0,
@@ -113,7 +122,19 @@ class InterpretableClassifier(pl.LightningModule):
         self.num_classes = num_classes
         outputs = num_outputs(task, num_classes)
         self.net = InterpretableCNN(
-            backbone, outputs, part_layers, mask, weights, cut, beta=beta, position=position, part_share=part_share
+            backbone,
+            outputs,
+            part_layers,
+            mask,
+            weights,
+            cut,
+            beta=beta,
+            position=position,
+            part_share=part_share,
+            first_layer=first_layer,
+            norm=norm,
+            head=head,
+            frozen=frozen,
         )
         self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
         self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)

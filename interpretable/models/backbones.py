@@ -85,6 +85,7 @@ BACKBONES: dict[str, Backbone] = {
     # At its end, as the published ports: 7×7 at 224 px.
     "densenet121": Backbone("relu", 1024, ReceptiveField(2071, 32, 14.5), 221, _densenet_links),
     # The deepest stage of stride 16: 14×14 at 224 px, where the end of the net would leave 7×7.
+    "mobilenet_v2": Backbone("features.13", 96, ReceptiveField(267, 16, 0.5), 97),
     "mobilenet_v3_small": Backbone("features.8", 48, ReceptiveField(319, 16, 0.5), 97),
     "mobilenet_v3_large": Backbone("features.12", 112, ReceptiveField(275, 16, 0.5), 97),
     "efficientnet_b0": Backbone("features.5", 112, ReceptiveField(339, 16, 0.5), 97),

@@ -1,8 +1,9 @@
 """A backbone with part filters between its trunk and its head (Zhang et al. 2018)."""
 
 import difflib
+from collections import OrderedDict
 from itertools import pairwise
-from typing import Self, cast
+from typing import Literal, Self, cast, get_args
 
 from torch import Tensor, nn
 
@@ -15,12 +16,16 @@ from interpretable.models.weights import build
 from interpretable.receptive_field import ReceptiveField, theoretical_receptive_field
 from interpretable.templates import Position
 
+FirstLayer = Literal["backbone", "convolution"]
+Head = Literal["backbone", "linear"]
+
 
 class InterpretableCNN(nn.Module):
     """An image classifier whose top convolutional filters are part filters: trunk ─► part layers ─► head.
 
     The map at the cut becomes the first part layer and each further one is a new 3×3 convolution above it, as in the
-    paper; the layer above sees masked maps. The plain twin (``mask=False``) has the same parameters, by name, shape and
+    paper; with ``first_layer="convolution"`` the map at the cut stays as it is and all part layers are new. The layer
+    above a part layer sees masked maps. The plain twin (``mask=False``) has the same parameters, by name, shape and
     initial values under the same seed. ``part_layers=0`` is the untouched backbone.
 
     Images are (B, 3, H, W) float of any size whose map at the cut is at least 7×7, square or not; one-channel images
@@ -36,9 +41,13 @@ class InterpretableCNN(nn.Module):
         beta: Slope β of the templates.
         position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
         part_share: Share of each part layer's channels, the first ones, that are part filters.
+        first_layer: What the first part layer is: the ``"backbone"``'s own map, or a ``"convolution"`` above it.
+        norm: Normalise new part layers over the batch.
+        head: The layers of the ``"backbone"`` above the cut, or a ``"linear"`` one on the average of each top map.
+        frozen: Name of the layer up to which, itself included, the trunk keeps its weights and running statistics.
 
     Raises:
-        ModelError: The backbone or the cut has no such name, or the weights are not the backbone's.
+        ModelError: A layer or the backbone has no such name, or the weights are not the backbone's.
     """
 
     trunk: nn.Sequential
@@ -64,6 +73,10 @@ class InterpretableCNN(nn.Module):
         beta: float = 4.0,
         position: Position = "argmax",
         part_share: float = 1.0,
+        first_layer: FirstLayer = "backbone",
+        norm: bool = False,
+        head: Head = "backbone",
+        frozen: str | None = None,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -81,7 +94,11 @@ class InterpretableCNN(nn.Module):
             self._field: ReceptiveField | None = published.receptive_field
         else:
             self._measure()
-        self._insert(part_layers, mask, beta, position, part_share)
+        if head == "linear":
+            self.head = _linear_head(self.num_channels, num_classes)
+        elif head != "backbone":
+            raise ModelError(f"The head must be backbone or linear, got {head!r}.")
+        self._insert(part_layers, mask, beta, position, part_share, first_layer, norm, frozen)
 
     @classmethod
     def from_module(
@@ -94,6 +111,9 @@ class InterpretableCNN(nn.Module):
         beta: float = 4.0,
         position: Position = "argmax",
         part_share: float = 1.0,
+        first_layer: FirstLayer = "backbone",
+        norm: bool = False,
+        frozen: str | None = None,
     ) -> Self:
         """Inserts part filters into a network whose forward calls its children one after the other.
 
@@ -110,6 +130,9 @@ class InterpretableCNN(nn.Module):
             beta: Slope β of the templates.
             position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
             part_share: Share of each part layer's channels, the first ones, that are part filters.
+            first_layer: What the first part layer is: the network's own map, or a ``"convolution"`` above it.
+            norm: Normalise new part layers over the batch.
+            frozen: Name of the layer up to which, itself included, the trunk keeps its weights and running statistics.
 
         Raises:
             ModelError: There is no such layer, its output is no map, or the network is no chain of its children.
@@ -120,7 +143,7 @@ class InterpretableCNN(nn.Module):
         network.in_channels = example.shape[1]
         check_chain(module, network.trunk, network.head, example)
         network._measure()
-        network._insert(part_layers, mask, beta, position, part_share)
+        network._insert(part_layers, mask, beta, position, part_share, first_layer, norm, frozen)
         network.part_filters.to(example)
         return network
 
@@ -129,21 +152,41 @@ class InterpretableCNN(nn.Module):
         self.num_channels = map_shape(self.trunk, self.in_channels, self.smallest_input, self.smallest_input)[0]
         self._field = None
 
-    def _insert(self, part_layers: int, mask: bool, beta: float, position: Position, part_share: float) -> None:
+    def _insert(
+        self,
+        part_layers: int,
+        mask: bool,
+        beta: float,
+        position: Position,
+        part_share: float,
+        first_layer: FirstLayer,
+        norm: bool,
+        frozen: str | None,
+    ) -> None:
         if part_layers < 0:
             raise ModelError(f"The number of part layers must be 0 or more, got {part_layers}.")
         if beta <= 0:
             raise ModelError(f"The slope beta of the templates must be above 0, got {beta}.")
         if not 0 < part_share <= 1:
             raise ModelError(f"The share of part filters must be above 0 and at most 1, got {part_share}.")
+        if first_layer not in get_args(FirstLayer):
+            raise ModelError(f"The first part layer must be backbone or convolution, got {first_layer!r}.")
+        self._new_layers = part_layers if first_layer == "convolution" else max(0, part_layers - 1)
         layers = [
-            PartFilters(self.num_channels, layer > 0, mask, beta, position, part_share) for layer in range(part_layers)
+            PartFilters(
+                self.num_channels, number >= part_layers - self._new_layers, mask, beta, position, part_share, norm
+            )
+            for number in range(part_layers)
         ]
         self.part_filters = nn.ModuleList(layers)
         self.num_filters = layers[0].num_filters if layers else self.num_channels
         first = next(layer for layer in self.head.modules() if next(layer.children(), None) is None)
         # An activation in place would write into the raw maps, which the caller still holds.
         self._head_writes_its_input: bool = getattr(first, "inplace", False)
+        self._frozen: list[nn.Module] = []  # in a list, so that its layers are registered once, in the trunk
+        if frozen is not None:
+            chain = {**dict(self.trunk.named_children()), "head": self.head}
+            self._frozen = [split(chain, frozen)[0].requires_grad_(False).eval()]
 
     @property
     def receptive_fields(self) -> tuple[ReceptiveField, ...]:
@@ -157,11 +200,19 @@ class InterpretableCNN(nn.Module):
         if self._field is None:
             self._field = theoretical_receptive_field(self.trunk, self.in_channels)
         first = self._field
+        layers = len(self.part_filters)
         # A 3×3 convolution of stride 1 adds one unit on either side.
         return tuple(
-            first._replace(size=first.size + 2 * first.stride * layer)
-            for layer in range(max(1, len(self.part_filters)))
+            first._replace(size=first.size + 2 * first.stride * convolutions)
+            for convolutions in (range(self._new_layers - layers + 1, self._new_layers + 1) if layers else (0,))
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; frozen layers stay in evaluation mode."""
+        super().train(mode)
+        for layers in self._frozen:
+            layers.eval()
+        return self
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
         """Raw maps (B, C, h, w) of the part layers, bottom to top, after the ReLU and before the mask.
@@ -212,3 +263,11 @@ class InterpretableCNN(nn.Module):
                 f"{describe_map(self.trunk, self.in_channels, height, width)} from images of {height}×{width} px; use "
                 f"images of at least {self.smallest_input} px on both sides, or cut the network earlier."
             )
+
+
+def _linear_head(channels: int, num_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(channels, num_classes)
+        )
+    )

@@ -11,13 +11,14 @@ from interpretable.templates import Position, template_mask
 class PartFilters(nn.Module):
     """One layer of an interpretable network (Zhang et al. 2018, §3): raw maps, and the mask that keeps their peaks.
 
-    The first layer takes the backbone's own maps as filters; each further one is a new 3×3 convolution with as many
-    filters, He-initialised. The ReLU makes maps non-negative, which the templates need, whatever the backbone's last
-    activation is; on maps that are so already it changes nothing.
+    A layer takes the maps below as its filters, or is a new 3×3 convolution with as many filters, He-initialised. The
+    ReLU makes maps non-negative, which the templates need, whatever the backbone's last activation is; on maps that are
+    so already it changes nothing.
 
     Args:
         channels: Channels C of the maps.
         convolution: Compute the maps by a 3×3 convolution of padding 1 from the layer below.
+        norm: Normalise them over the batch, which takes the place of the convolution's bias.
         mask: Mask the maps; without it the layer is that of the plain twin, with the same parameters.
         beta: Slope β of the templates.
         position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
@@ -35,12 +36,15 @@ class PartFilters(nn.Module):
         beta: float = 4.0,
         position: Position = "argmax",
         part_share: float = 1.0,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.num_filters = math.ceil(part_share * channels)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if convolution else None
-        if self.conv is not None and self.conv.bias is not None:
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) if convolution else None
+        self.norm = nn.BatchNorm2d(channels) if convolution and norm else None
+        if self.conv is not None:
             nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        if self.conv is not None and self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
         self.masked = mask
         self.register_buffer("beta", torch.full((self.num_filters,), float(beta)))
@@ -48,7 +52,8 @@ class PartFilters(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw maps (B, C, h, w), non-negative and unmasked, from the maps (B, C, h, w) of the layer below."""
-        return torch.relu(x if self.conv is None else self.conv(x))
+        x = x if self.conv is None else self.conv(x)
+        return torch.relu(x if self.norm is None else self.norm(x))
 
     def mask(self, z: Tensor) -> Tensor:
         """Raw maps (B, C, h, w) times the unit template at each map's own peak, as the layer above sees them.

@@ -64,6 +64,61 @@ def test_without_part_layers_there_is_nothing_but_the_backbone() -> None:
 
 
 @torch.no_grad()
+def test_a_new_first_layer_leaves_the_backbones_own_map_as_it_is() -> None:
+    net = untrained(part_layers=2, first_layer="convolution", norm=True)
+    images = torch.randn(3, 3, 64, 64)
+    first, second = net.part_filters
+    below = net.trunk(images)
+    bottom = first.norm(first.conv(below)).clamp(min=0)
+    top = second.norm(second.conv(bottom * template_mask(bottom))).clamp(min=0)
+    maps = net.forward_features(images)
+    torch.testing.assert_close(maps, (bottom, top))
+    assert first.conv.bias is None
+    assert [field.size for field in net.receptive_fields] == [69, 85]
+    stack = nn.Sequential(net.trunk, first.conv, second.conv)
+    assert net.receptive_fields[-1] == theoretical_receptive_field(stack)
+
+
+@torch.no_grad()
+def test_a_linear_head_reads_the_average_of_each_masked_map() -> None:
+    net = untrained("resnet18", part_layers=1, head="linear")
+    (top,) = net.forward_features(torch.randn(2, 3, 97, 113))
+    average = (top * template_mask(top)).mean((-2, -1))
+    torch.testing.assert_close(net.forward_head(top), average @ net.head.fc.weight.T + net.head.fc.bias)
+
+
+@pytest.mark.parametrize(("frozen", "still"), [("layer2", 15), ("layer3", 0)])
+def test_training_leaves_frozen_layers_as_they_were(frozen: str, still: int) -> None:
+    net = InterpretableCNN(
+        "resnet18", 4, part_layers=1, first_layer="convolution", head="linear", frozen=frozen
+    ).train()
+    assert sum(parameter.requires_grad for parameter in net.trunk.parameters()) == still
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    optimizer = torch.optim.SGD([parameter for parameter in net.parameters() if parameter.requires_grad], lr=0.1)
+    net(torch.randn(2, 3, 97, 97)).square().sum().backward()
+    optimizer.step()
+    changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not any(name.startswith(("trunk.conv1", "trunk.bn1", "trunk.layer1", "trunk.layer2")) for name in changed)
+    assert any(name.startswith("trunk.layer3") for name in changed) == bool(still)
+    assert {"part_filters.0.conv.weight", "head.fc.weight"} <= changed
+    assert net.eval().train().head.training
+    assert not net.trunk.layer2.training
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"first_layer": "new"}, "must be backbone or convolution, got 'new'"),
+        ({"head": "mlp"}, "must be backbone or linear, got 'mlp'"),
+        ({"frozen": "layer9"}, "got 'layer9'; the closest names are"),
+    ],
+)
+def test_unknown_layers_are_refused(option: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(sentence)):
+        untrained("resnet18", **option)
+
+
+@torch.no_grad()
 def test_a_batch_gives_what_its_images_give_alone() -> None:
     net = untrained(part_layers=2).double()
     images = torch.randn(4, 3, 64, 80, dtype=torch.float64)
