@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interpretable.data.samples import Batch
 from interpretable.errors import ConfigurationError
 from interpretable.filter_weight import FilterSchedule, FilterWeight
-from interpretable.losses import Objective, PartTemplateLoss
+from interpretable.losses import Objective, PartTemplateLoss, equivariance_loss, move_images, random_affine
 from interpretable.metrics import LocationInstability
 from interpretable.models import InterpretableCNN, PartFilters
 from interpretable.models.interpretable_cnn import FirstLayer, Head
@@ -52,6 +52,9 @@ class InterpretableClassifier(pl.LightningModule):
         objective: ``"mutual_information"``, ``"class_aware"``, ``"paper"`` or ``"authors"``, see
             `interpretable.losses.PartTemplateLoss`; the last goes with ``position="centroid"`` and a weight of its own.
         temperature: Temperature of the part-template fitness.
+        distinctness: Weight, within the part-template loss, of how often an image's strongest filters share a cell.
+        equivariance_weight: Weight of the equivariance of the part filters, the mean over part layers, with the rise of
+            ``filter_warmup``; above 0 it takes one more forward pass a step, on randomly moved images.
         beta: Slope β of the templates.
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
         weights: Initial weights of the backbone: none, a name of torchvision's, or a local state-dict file.
@@ -85,6 +88,8 @@ class InterpretableClassifier(pl.LightningModule):
         filter_warmup: float = 0.5,
         objective: Objective = "mutual_information",
         temperature: float = 0.2,
+        distinctness: float = 0.0,
+        equivariance_weight: float = 0.0,
         beta: float = 4.0,
         position: Position = "argmax",
         weights: str | None = None,
@@ -112,6 +117,7 @@ class InterpretableClassifier(pl.LightningModule):
             ("lr", lr, 0),
             ("trunk_lr", trunk_lr, 0),
             ("weight_decay", weight_decay, 0),
+            ("equivariance_weight", equivariance_weight, 0),
         ):
             if value < least:
                 raise ConfigurationError(f"{name} must be {least} or more, got {value}.")
@@ -138,8 +144,9 @@ class InterpretableClassifier(pl.LightningModule):
         )
         self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
         self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)
+        self.equivariance_weight = equivariance_weight
         self.part_losses = nn.ModuleList(
-            PartTemplateLoss(self.net.num_filters, objective, temperature, beta, num_classes=outputs)
+            PartTemplateLoss(self.net.num_filters, objective, temperature, beta, outputs, distinctness)
             for _ in range(part_layers)
         )
         self.val_metrics = task_metrics(task, num_classes)
@@ -208,10 +215,16 @@ class InterpretableClassifier(pl.LightningModule):
                 # A batch on which every filter is silent rests on no image at all.
                 f"effective_images/layer{number}": term.effective_images.nanmean().nan_to_num(0),
                 f"dead_filters/layer{number}": term.dead.mean(),
+                f"overlap/layer{number}": term.overlap,
             }
             logged |= {f"{name}/layer{number}": value for name, value in part_loss.summary().items()}
             if self.filter_weight.schedule == "gradient_ratio":
                 logged[f"gradient_ratio/layer{number}"] = self.filter_weight.gradient_ratio[number - 1]
+        if stage == "train" and self.equivariance_weight > 0 and self._part_losses:
+            costs = self._equivariance(batch["image"], maps)
+            rise = self.filter_weight.rise(self.global_step)
+            total = total + self.equivariance_weight * rise * torch.stack(costs).mean()
+            logged |= {f"equivariance/layer{number}": layer.detach() for number, layer in enumerate(costs, start=1)}
         logged["loss"] = total.detach()
         self.log_dict(
             {f"{stage}/{name}": value for name, value in logged.items()},
@@ -230,6 +243,16 @@ class InterpretableClassifier(pl.LightningModule):
             self.filter_weight.observe(self.global_step, cost, filter_losses, maps, self.net.num_filters)
         mean_peaks = torch.stack([loss.running_peak.mean() for loss in self._part_losses])
         return list(self.filter_weight(self.global_step, self.current_epoch, mean_peaks))
+
+    def _equivariance(self, images: Tensor, maps: tuple[Tensor, ...]) -> list[Tensor]:
+        """Each part layer's equivariance loss, the mean over its part filters, under one random move of each image."""
+        affine = random_affine(images)
+        moved = self.net.forward_features(move_images(images, affine))
+        size = (images.shape[-2], images.shape[-1])
+        return [
+            equivariance_loss(layer, layer_moved[:, : self.net.num_filters], affine, field, size).mean()
+            for layer, layer_moved, field in zip(maps, moved, self.net.receptive_fields, strict=True)
+        ]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""

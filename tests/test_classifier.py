@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from interpretable import InterpretableClassifier
 from interpretable.errors import ConfigurationError
-from interpretable.losses import PartTemplateLoss
+from interpretable.losses import PartTemplateLoss, equivariance_loss, move_images, random_affine
 from interpretable.metrics import LocationInstability
 from interpretable.templates import peak
 
@@ -123,6 +123,76 @@ def test_the_ratio_of_gradients_at_each_layer_is_what_the_filter_weight_asks_for
         weight = logged[f"train/filter_weight/layer{number}"]
         assert (weight * by_filters / by_task).item() == pytest.approx(0.5, rel=1e-4)
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_without_a_weight_of_equivariance_nothing_is_drawn_and_the_network_runs_once(batch):
+    module = classifier()
+    runs = []
+    module.net.trunk.register_forward_hook(lambda *_: runs.append(1))
+    before = torch.random.get_rng_state()
+    loss, logged = logged_loss(module, batch)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert len(runs) == 1
+    assert not [name for name in logged if "equivariance" in name]
+    assert loss.item() == logged["train/loss"].item()
+
+
+def test_the_equivariance_of_part_filters_is_logged_weighted_and_moves_the_trunk(batch):
+    options = {"filter_weight": 0.0, "part_share": 0.25, "filter_warmup": 0.5}
+    with_weight, without = classifier(equivariance_weight=0.6, **options), classifier(**options)
+    for module in (with_weight, without):
+        module.train().filter_weight.lay_out(steps=8)
+    torch.manual_seed(5)
+    loss, logged = logged_loss(with_weight, batch)
+    plain, _ = logged_loss(without, batch)
+
+    twin = classifier(**options).train()
+    torch.manual_seed(5)
+    affine = random_affine(batch["image"])
+    maps = twin.net.forward_features(batch["image"])
+    moved = twin.net.forward_features(move_images(batch["image"], affine))
+    field = twin.net.receptive_fields
+    filters = twin.net.num_filters
+    costs = [
+        equivariance_loss(maps[layer][:, :filters], moved[layer][:, :filters], affine, field[layer], (64, 64)).mean()
+        for layer in range(2)
+    ]
+    for number, cost in enumerate(costs, start=1):
+        assert cost > 0.01
+        assert logged[f"train/equivariance/layer{number}"].item() == pytest.approx(cost.item(), rel=1e-5)
+    # One fifth of the way up in the first of eight steps, of which four rise.
+    assert (loss - plain).item() == pytest.approx(0.6 * 0.2 * (costs[0] + costs[1]).item() / 2, rel=1e-3)
+    assert logged["train/loss"].item() == loss.item()
+
+    parameters = [list(module.net.trunk.parameters()) for module in (with_weight, without, twin)]
+    whole, task = (torch.autograd.grad(part, own) for part, own in zip((loss, plain), parameters[:2], strict=True))
+    own = torch.autograd.grad(0.12 * (costs[0] + costs[1]) / 2, parameters[2])
+    for total, other, gradient in zip(whole, task, own, strict=True):
+        torch.testing.assert_close(total - other, gradient, rtol=1e-3, atol=1e-5)
+    assert max(gradient.abs().max() for gradient in own) > 1e-3
+
+
+def test_equivariance_is_trained_and_not_asked_for_in_evaluation():
+    module = classifier(equivariance_weight=0.5)
+    names = []
+    module.log_dict = lambda values, **_: names.extend(values)
+    loader = DataLoader(samples(), batch_size=12)
+    trainer(max_epochs=1, num_sanity_val_steps=0).fit(module, loader, loader)
+    assert {name for name in names if "equivariance" in name} == {
+        "train/equivariance/layer1",
+        "train/equivariance/layer2",
+    }
+    assert any(name.startswith("val/") for name in names)
+
+
+def test_a_network_without_part_layers_has_no_equivariance(batch):
+    loss, logged = logged_loss(classifier(part_layers=0, equivariance_weight=0.5), batch)
+    assert loss.item() == logged["train/task_loss"].item()
+
+
+def test_a_negative_weight_of_equivariance_is_refused():
+    with pytest.raises(ConfigurationError, match=r"equivariance_weight must be 0 or more, got -0\.5"):
+        classifier(equivariance_weight=-0.5)
 
 
 def test_what_steers_the_loss_is_logged(batch):

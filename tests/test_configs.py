@@ -32,6 +32,10 @@ def animals(root: Path, classes: list[str]) -> list[str]:
     return []
 
 
+def pretrained_animals(root: Path, classes: list[str]) -> list[str]:
+    return [*animals(root, classes), "--model.weights=null"]
+
+
 def cub(root: Path, classes: list[str]) -> list[str]:
     draw_cub(root)
     return ["--model.num_classes=3", "--model.weights=null"]
@@ -44,13 +48,19 @@ def food(root: Path, classes: list[str]) -> list[str]:
 
 DRAWN = {
     "quickstart": creatures,
-    "experiments/animalpart_interpretable": animals,
-    "experiments/animalpart_plain": animals,
+    "experiments/animalpart_interpretable": pretrained_animals,
+    "experiments/animalpart_plain": pretrained_animals,
+    "experiments/animalpart_scratch": animals,
+    "experiments/animalpart_scratch_plain": animals,
     "experiments/animalpart_single": animals,
     "experiments/cub200": cub,
     "experiments/food101_inception": food,
 }
 """How each experiment's data is drawn; the words say what the drawing changes of the configuration."""
+
+
+RECIPE = CONFIGS / "experiments" / "animalpart_interpretable.yaml"
+"""What the files of experiments/recipe/ change."""
 
 
 def names(pattern: str) -> list[str]:
@@ -59,7 +69,8 @@ def names(pattern: str) -> list[str]:
 
 def test_every_file_of_configs_is_among_those_that_are_run():
     run_by_test_sweeps = names("sweeps/*.yaml")
-    assert sorted(names("**/*.yaml")) == sorted([*DRAWN, *names("trainer/*.yaml"), *run_by_test_sweeps])
+    changes = [*names("trainer/*.yaml"), *names("experiments/recipe/*.yaml")]
+    assert sorted(names("**/*.yaml")) == sorted([*DRAWN, *changes, *run_by_test_sweeps])
 
 
 @pytest.mark.slow
@@ -91,12 +102,31 @@ def test_a_trainer_file_composes_with_the_quickstart(name, capsys):
     assert cli.trainer.global_step == 2
 
 
-def test_the_twins_differ_in_mask_and_loss_alone():
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names("experiments/recipe/*.yaml"))
+def test_a_change_of_the_recipe_trains_and_is_a_change(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))
+    recipe, changed = (yaml.safe_load(path.read_text()) for path in (RECIPE, CONFIGS / f"{name}.yaml"))
+    words = pretrained_animals(tmp_path, recipe["data"]["classes"])
+    cli = main(["fit", f"--config={RECIPE}", f"--config={CONFIGS / name}.yaml", *words, *CHEAP, *ONE_CPU])
+    assert cli.trainer.callback_metrics["train/loss"].isfinite()
+    assert list(changed) == ["model"]
+    for key, value in changed["model"].items():
+        assert cli.model.hparams[key] == value != recipe["model"].get(key, BEFORE.get(key))
+
+
+BEFORE = {"mask": True, "objective": "mutual_information", "filter_schedule": "constant", "temperature": 0.2}
+"""What the recipe leaves at its default."""
+
+
+@pytest.mark.parametrize("recipe", ["animalpart_interpretable", "animalpart_scratch"])
+def test_the_twins_differ_in_mask_and_losses_alone(recipe):
+    twin = recipe.replace("_interpretable", "") + "_plain"
     interpretable, plain = (
-        yaml.safe_load((CONFIGS / "experiments" / f"animalpart_{name}.yaml").read_text())
-        for name in ("interpretable", "plain")
+        yaml.safe_load((CONFIGS / "experiments" / f"{name}.yaml").read_text()) for name in (recipe, twin)
     )
     assert plain["model"].pop("mask") is False
-    assert plain["model"].pop("filter_weight") == 0
-    assert interpretable["model"].pop("filter_weight") > 0
+    for weight in ("filter_weight", "distinctness", "equivariance_weight"):
+        assert plain["model"].pop(weight, 0) == 0
+        assert interpretable["model"].pop(weight, 1) > 0
     assert plain == interpretable

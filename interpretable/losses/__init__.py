@@ -1,6 +1,8 @@
-"""The part-template loss: mutual information between images and templates, its variants, and their module."""
+"""The part-template loss: mutual information of images and templates, its variants, its module; equivariance."""
 
 from interpretable.losses.authors import authors_loss
+from interpretable.losses.distinctness import filter_overlap
+from interpretable.losses.equivariance import equivariance_loss, move_images, random_affine
 from interpretable.losses.fitness import Statistics
 from interpretable.losses.information import MutualInformationTerms, decompose, effective_images, mutual_information
 from interpretable.losses.paper import paper_information
@@ -16,7 +18,11 @@ __all__ = [
     "authors_loss",
     "decompose",
     "effective_images",
+    "equivariance_loss",
+    "filter_overlap",
     "mean_peak",
+    "move_images",
     "mutual_information",
     "paper_information",
+    "random_affine",
 ]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from interpretable.errors import ConfigurationError
 from interpretable.losses.authors import authors_loss, slope_target
+from interpretable.losses.distinctness import filter_overlap
 from interpretable.losses.fitness import at_least_float32, membership_log_prior, template_fitness, uniform_log_prior
 from interpretable.losses.information import information, perplexity
 from interpretable.losses.paper import with_papers_gradient
@@ -40,6 +41,8 @@ class PartTemplateTerms(NamedTuple):
     """exp H(p(x)) between 1 and the batch size; NaN for a filter that is silent on the whole batch."""
     dead: Tensor
     """1.0 for a filter that is silent on the whole batch, else 0.0."""
+    overlap: Tensor
+    """Scalar in [0, 1]: how often the filters that fire strongest in an image share a cell (`filter_overlap`)."""
 
 
 class PartTemplateLoss(nn.Module):
@@ -60,6 +63,8 @@ class PartTemplateLoss(nn.Module):
       temperature nor beta matter but for the MI that is reported. Slopes of templates are learned (``slope``). Their
       masks sit at the centroid, and the weight of this loss has another scale: see docs/loss.md.
 
+    No objective asks filters to differ; ``distinctness`` adds so much of their `filter_overlap`.
+
     The running statistics are as fine as the type of the buffers: mixed precision keeps them in float32, a module that
     is half precision altogether does not.
 
@@ -69,6 +74,7 @@ class PartTemplateLoss(nn.Module):
         temperature: Divides the fitness; the peak of an average map has fitness 1/temperature.
         beta: Slope β of the templates.
         num_classes: Size of the table of categories, which all objectives but the first need.
+        distinctness: Weight, beside the objective, of the overlap of the filters that fire strongest in an image.
 
     Raises:
         ConfigurationError: The objective is unknown, or lacks the classes or labels it needs.
@@ -90,6 +96,7 @@ class PartTemplateLoss(nn.Module):
         temperature: float = 0.2,
         beta: float = 4.0,
         num_classes: int | None = None,
+        distinctness: float = 0.0,
     ) -> None:
         super().__init__()
         if objective not in get_args(Objective):
@@ -99,11 +106,14 @@ class PartTemplateLoss(nn.Module):
         for name, value in (("temperature", temperature), ("beta", beta)):
             if value <= 0:
                 raise ConfigurationError(f"The {name} of the part-template loss must be above 0, got {value}.")
+        if distinctness < 0:
+            raise ConfigurationError(f"The distinctness of filters must be 0 or more, got {distinctness}.")
         if objective != "mutual_information" and not num_classes:
             raise ConfigurationError(f"The {objective} objective needs num_classes, the number of categories.")
         self.objective = objective
         self.temperature = temperature
         self.beta = beta
+        self.distinctness = distinctness
         categories = (num_classes or 0) if objective != "mutual_information" else 0
         as_published = objective == "authors"
         self.register_buffer("running_peak", torch.zeros(num_filters))
@@ -156,13 +166,16 @@ class PartTemplateLoss(nn.Module):
             loss = -with_papers_gradient(x, members, fitness, known, beta=self.beta, scale=scale, statistics="global")
         elif members is not None and self.objective == "authors":
             loss = self._authors_loss(x, members)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.distinctness > 0):
+            overlap = filter_overlap(x, scale=scale)
         with torch.no_grad():
             images = perplexity(known.log_evidence, "global")
         return PartTemplateTerms(
-            loss=loss.mean(),
+            loss=loss.mean() + self.distinctness * overlap,
             mutual_information=value.detach(),
             effective_images=torch.where(batch_peak > 0, images, torch.nan),
             dead=(batch_peak == 0).to(x.dtype),
+            overlap=overlap.detach(),
         )
 
     @torch.no_grad()

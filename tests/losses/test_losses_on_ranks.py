@@ -19,6 +19,7 @@ from interpretable.losses import (
     authors_loss,
     decompose,
     effective_images,
+    filter_overlap,
     mutual_information,
     paper_information,
 )
@@ -41,6 +42,7 @@ def losses_of(x: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "mutual_information": (weights * mutual_information(x, scale=1.5)).sum(),
         "decompose": (weights * (terms.inter_category + 2 * terms.spatial)).sum(),
         "effective_images": (weights * effective_images(x, scale=1.5)).sum(),
+        "overlap": filter_overlap(x, scale=1.5),
         **{f"loss {objective}": module(objective)(x, labels) for objective in OBJECTIVES},
     }
 
