@@ -53,8 +53,8 @@ class InterpretableClassifier(pl.LightningModule):
             `interpretable.losses.PartTemplateLoss`; the last goes with ``position="centroid"`` and a weight of its own.
         temperature: Temperature of the part-template fitness.
         distinctness: Weight, within the part-template loss, of how often an image's strongest filters share a cell.
-        equivariance_weight: Weight of the equivariance of the part filters, the mean over part layers, with the rise of
-            ``filter_warmup``; above 0 it takes one more forward pass a step, on randomly moved images.
+        equivariance: Weight, within the part-template loss, of how far filters fail to follow an image that is moved;
+            above 0 it takes one more forward pass a step.
         beta: Slope β of the templates.
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
         weights: Initial weights of the backbone: none, a name of torchvision's, or a local state-dict file.
@@ -80,7 +80,7 @@ class InterpretableClassifier(pl.LightningModule):
         num_classes: int,
         backbone: str = "small",
         task: Task = "multiclass",
-        part_layers: int = 2,
+        part_layers: int = 1,
         part_share: float = 1.0,
         mask: bool = True,
         filter_weight: float = 0.25,
@@ -88,14 +88,14 @@ class InterpretableClassifier(pl.LightningModule):
         filter_warmup: float = 0.5,
         objective: Objective = "mutual_information",
         temperature: float = 0.2,
-        distinctness: float = 0.0,
-        equivariance_weight: float = 0.0,
+        distinctness: float = 64.0,
+        equivariance: float = 2.0,
         beta: float = 4.0,
         position: Position = "argmax",
         weights: str | None = None,
         cut: str | None = None,
-        first_layer: FirstLayer = "backbone",
-        norm: bool = False,
+        first_layer: FirstLayer = "convolution",
+        norm: bool = True,
         head: Head = "backbone",
         frozen: str | None = None,
         optimizer: str = "AdamW",
@@ -117,7 +117,7 @@ class InterpretableClassifier(pl.LightningModule):
             ("lr", lr, 0),
             ("trunk_lr", trunk_lr, 0),
             ("weight_decay", weight_decay, 0),
-            ("equivariance_weight", equivariance_weight, 0),
+            ("equivariance", equivariance, 0),
         ):
             if value < least:
                 raise ConfigurationError(f"{name} must be {least} or more, got {value}.")
@@ -144,7 +144,7 @@ class InterpretableClassifier(pl.LightningModule):
         )
         self.net.to(memory_format=torch.channels_last)  # about a fifth less time per step on a CPU
         self.filter_weight = FilterWeight(filter_weight, filter_schedule, filter_warmup, part_layers)
-        self.equivariance_weight = equivariance_weight
+        self.equivariance = equivariance
         self.part_losses = nn.ModuleList(
             PartTemplateLoss(self.net.num_filters, objective, temperature, beta, outputs, distinctness)
             for _ in range(part_layers)
@@ -220,11 +220,11 @@ class InterpretableClassifier(pl.LightningModule):
             logged |= {f"{name}/layer{number}": value for name, value in part_loss.summary().items()}
             if self.filter_weight.schedule == "gradient_ratio":
                 logged[f"gradient_ratio/layer{number}"] = self.filter_weight.gradient_ratio[number - 1]
-        if stage == "train" and self.equivariance_weight > 0 and self._part_losses:
+        if stage == "train" and self.equivariance > 0 and self.filter_weight.weight > 0:
             costs = self._equivariance(batch["image"], maps)
-            rise = self.filter_weight.rise(self.global_step)
-            total = total + self.equivariance_weight * rise * torch.stack(costs).mean()
-            logged |= {f"equivariance/layer{number}": layer.detach() for number, layer in enumerate(costs, start=1)}
+            for number, (cost_of_layer, weight) in enumerate(zip(costs, weights, strict=True), start=1):
+                total = total + weight * self.equivariance * cost_of_layer
+                logged[f"equivariance/layer{number}"] = cost_of_layer.detach()
         logged["loss"] = total.detach()
         self.log_dict(
             {f"{stage}/{name}": value for name, value in logged.items()},

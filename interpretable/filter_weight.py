@@ -61,10 +61,6 @@ class FilterWeight(nn.Module):
         """Spreads the rise over a run of as many steps."""
         self._rise = rate_factor("constant", self.warmup, steps)
 
-    def rise(self, step: int) -> float:
-        """Share of its level that a weight has risen to after as many optimizer steps."""
-        return self._rise(step)
-
     def forward(self, step: int, epoch: int, mean_peaks: Tensor) -> Tensor:
         """(layers,) weights at a step of the run.
 
@@ -76,7 +72,7 @@ class FilterWeight(nn.Module):
         if not self.training:
             return self._level(mean_peaks)
         decay = epoch + 1 if self.schedule in ("inverse_epoch", "paper") else 1
-        return self._level(mean_peaks) * (self.rise(step) / decay)
+        return self._level(mean_peaks) * (self._rise(step) / decay)
 
     def _level(self, mean_peaks: Tensor) -> Tensor:
         """(layers,) what the weight rises to and decays from."""

@@ -37,9 +37,13 @@ def batch():
     return next(iter(DataLoader(samples(), batch_size=12)))
 
 
+PUBLISHED = {"part_layers": 2, "first_layer": "backbone", "norm": False, "distinctness": 0.0, "equivariance": 0.0}
+"""Two layers and one loss, as in the paper."""
+
+
 def classifier(**options):
     torch.manual_seed(0)
-    return InterpretableClassifier(options.pop("num_classes", 3), **options)
+    return InterpretableClassifier(options.pop("num_classes", 3), **(PUBLISHED | options))
 
 
 def logged_loss(module, batch):
@@ -125,21 +129,29 @@ def test_the_ratio_of_gradients_at_each_layer_is_what_the_filter_weight_asks_for
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_without_a_weight_of_equivariance_nothing_is_drawn_and_the_network_runs_once(batch):
-    module = classifier()
-    runs = []
-    module.net.trunk.register_forward_hook(lambda *_: runs.append(1))
-    before = torch.random.get_rng_state()
-    loss, logged = logged_loss(module, batch)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert len(runs) == 1
-    assert not [name for name in logged if "equivariance" in name]
-    assert loss.item() == logged["train/loss"].item()
+def test_the_overlap_of_filters_counts_as_much_as_the_distinctness_says(batch):
+    with_weight, without = (logged_loss(classifier(distinctness=weight), batch) for weight in (3.0, 0.0))
+    overlaps = [without[1][f"train/overlap/layer{number}"] for number in (1, 2)]
+    assert all(0 < overlap < 1 for overlap in overlaps)
+    assert (with_weight[0] - without[0]).item() == pytest.approx(0.25 * 3 * sum(overlaps).item(), rel=1e-3)
+
+
+def test_without_equivariance_nothing_is_drawn_and_the_network_runs_once(batch):
+    for options in ({"equivariance": 0.0}, {"equivariance": 2.0, "filter_weight": 0.0}):
+        module = classifier(**options)
+        runs = []
+        module.net.trunk.register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        before = torch.random.get_rng_state()
+        loss, logged = logged_loss(module, batch)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        assert len(runs) == 1
+        assert not [name for name in logged if "equivariance" in name]
+        assert loss.item() == logged["train/loss"].item()
 
 
 def test_the_equivariance_of_part_filters_is_logged_weighted_and_moves_the_trunk(batch):
-    options = {"filter_weight": 0.0, "part_share": 0.25, "filter_warmup": 0.5}
-    with_weight, without = classifier(equivariance_weight=0.6, **options), classifier(**options)
+    options = {"filter_weight": 0.5, "part_share": 0.25, "filter_warmup": 0.5}
+    with_weight, without = classifier(equivariance=6.0, **options), classifier(**options)
     for module in (with_weight, without):
         module.train().filter_weight.lay_out(steps=8)
     torch.manual_seed(5)
@@ -160,20 +172,20 @@ def test_the_equivariance_of_part_filters_is_logged_weighted_and_moves_the_trunk
     for number, cost in enumerate(costs, start=1):
         assert cost > 0.01
         assert logged[f"train/equivariance/layer{number}"].item() == pytest.approx(cost.item(), rel=1e-5)
-    # One fifth of the way up in the first of eight steps, of which four rise.
-    assert (loss - plain).item() == pytest.approx(0.6 * 0.2 * (costs[0] + costs[1]).item() / 2, rel=1e-3)
+    # The weight is one fifth of the way up in the first of eight steps, of which four rise.
+    assert (loss - plain).item() == pytest.approx(6.0 * 0.5 * 0.2 * (costs[0] + costs[1]).item(), rel=1e-3)
     assert logged["train/loss"].item() == loss.item()
 
     parameters = [list(module.net.trunk.parameters()) for module in (with_weight, without, twin)]
     whole, task = (torch.autograd.grad(part, own) for part, own in zip((loss, plain), parameters[:2], strict=True))
-    own = torch.autograd.grad(0.12 * (costs[0] + costs[1]) / 2, parameters[2])
+    own = torch.autograd.grad(0.6 * (costs[0] + costs[1]), parameters[2])
     for total, other, gradient in zip(whole, task, own, strict=True):
-        torch.testing.assert_close(total - other, gradient, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(total - other, gradient, rtol=1e-3, atol=2e-5)
     assert max(gradient.abs().max() for gradient in own) > 1e-3
 
 
 def test_equivariance_is_trained_and_not_asked_for_in_evaluation():
-    module = classifier(equivariance_weight=0.5)
+    module = classifier(equivariance=0.5)
     names = []
     module.log_dict = lambda values, **_: names.extend(values)
     loader = DataLoader(samples(), batch_size=12)
@@ -186,13 +198,13 @@ def test_equivariance_is_trained_and_not_asked_for_in_evaluation():
 
 
 def test_a_network_without_part_layers_has_no_equivariance(batch):
-    loss, logged = logged_loss(classifier(part_layers=0, equivariance_weight=0.5), batch)
+    loss, logged = logged_loss(classifier(part_layers=0, equivariance=0.5), batch)
     assert loss.item() == logged["train/task_loss"].item()
 
 
-def test_a_negative_weight_of_equivariance_is_refused():
-    with pytest.raises(ConfigurationError, match=r"equivariance_weight must be 0 or more, got -0\.5"):
-        classifier(equivariance_weight=-0.5)
+def test_a_negative_equivariance_is_refused():
+    with pytest.raises(ConfigurationError, match=r"equivariance must be 0 or more, got -0\.5"):
+        classifier(equivariance=-0.5)
 
 
 def test_what_steers_the_loss_is_logged(batch):

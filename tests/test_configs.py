@@ -1,11 +1,13 @@
 """Every file of configs/ is parsed and trains up to two batches, on a drawn folder of the form it expects."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import yaml
 from data.drawn import draw_cub, draw_food101, draw_part_folder
 
+from interpretable import InterpretableClassifier
 from interpretable.cli import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -63,6 +65,9 @@ RECIPE = CONFIGS / "experiments" / "animalpart_interpretable.yaml"
 """What the files of experiments/recipe/ change."""
 
 
+DEFAULTS = {name: argument.default for name, argument in signature(InterpretableClassifier).parameters.items()}
+
+
 def names(pattern: str) -> list[str]:
     return [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob(pattern)]
 
@@ -112,11 +117,14 @@ def test_a_change_of_the_recipe_trains_and_is_a_change(name, tmp_path, monkeypat
     assert cli.trainer.callback_metrics["train/loss"].isfinite()
     assert list(changed) == ["model"]
     for key, value in changed["model"].items():
-        assert cli.model.hparams[key] == value != recipe["model"].get(key, BEFORE.get(key))
+        assert cli.model.hparams[key] == value != recipe["model"].get(key, DEFAULTS[key])
 
 
-BEFORE = {"mask": True, "objective": "mutual_information", "filter_schedule": "constant", "temperature": 0.2}
-"""What the recipe leaves at its default."""
+def test_what_trains_part_filters_is_by_default_as_in_the_recipe():
+    recipe = yaml.safe_load(RECIPE.read_text())["model"]
+    of_the_data_and_its_fine_tuning = {"backbone", "weights", "frozen", "num_classes", "head", "lr", "trunk_lr"}
+    for key in set(recipe) - of_the_data_and_its_fine_tuning:
+        assert recipe[key] == DEFAULTS[key]
 
 
 @pytest.mark.parametrize("recipe", ["animalpart_interpretable", "animalpart_scratch"])
@@ -126,7 +134,9 @@ def test_the_twins_differ_in_mask_and_losses_alone(recipe):
         yaml.safe_load((CONFIGS / "experiments" / f"{name}.yaml").read_text()) for name in (recipe, twin)
     )
     assert plain["model"].pop("mask") is False
-    for weight in ("filter_weight", "distinctness", "equivariance_weight"):
-        assert plain["model"].pop(weight, 0) == 0
-        assert interpretable["model"].pop(weight, 1) > 0
+    assert plain["model"].pop("filter_weight") == 0  # which takes distinctness and equivariance with it
+    weights = ("filter_weight", "distinctness", "equivariance")
+    assert interpretable["model"]["filter_weight"] > 0
+    for config in (interpretable, plain):
+        config["model"] = {key: value for key, value in config["model"].items() if key not in weights}
     assert plain == interpretable

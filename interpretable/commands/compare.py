@@ -14,6 +14,7 @@ from interpretable.errors import RunError
 from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
 from interpretable.evaluation.stored_filters import StoredFilters
 from interpretable.figures import draw_detectors, draw_top_images_beside
+from interpretable.metrics import PartTrackingResult, part_tracking, tracking_difference
 from interpretable.runs import Run, load_run
 
 COMPARED_FILTERS = 6
@@ -25,16 +26,37 @@ def compare_folders(folders: list[Path]) -> None:
     found = {name: _evaluated(opened) for name, opened in runs.items()}
     show(measure_table(found))
     columns = []
+    stored = {}
     for (name, opened), evaluation in zip(runs.items(), found.values(), strict=True):
-        filters = StoredFilters(
+        stored[name] = filters = StoredFilters(
             open_or_write(opened, "train"), open_or_write(opened, "test", maps=True), evaluation.about["layer"]
         )
         columns.append((name, filter_rows(opened, filters, evaluation, COMPARED_FILTERS), filters.field))
+    _compare_tracking(stored)
     path = folders[0] / "comparison.png"
     title = "the best filter of each part in turn, on its top test images"
     draw_top_images_beside(columns, title, path)
     say(str(path))
     _compare_dissections(runs, folders[0])
+
+
+def _compare_tracking(stored: dict[str, StoredFilters]) -> None:
+    """How much better the first run's filters track than those of each other run on the same test images."""
+    (first, filters), *others = stored.items()
+    others = [(name, other) for name, other in others if other.test.manifest.data == filters.test.manifest.data]
+    if not filters.test.parts or not others:
+        return
+    best = _tracking(filters)
+    for name, other in others:
+        gain = tracking_difference(best, _tracking(other))
+        say(
+            f"tracking R² of {first} less that of {name}: {gain.difference:+.3f} "
+            f"({gain.low:+.3f} to {gain.high:+.3f} on resampled test images)"
+        )
+
+
+def _tracking(filters: StoredFilters) -> PartTrackingResult:
+    return part_tracking(filters.train_peaks, filters.test_peaks, filters.num_classes)
 
 
 def _compare_dissections(runs: dict[str, Run], folder: Path) -> None:

@@ -39,7 +39,13 @@ from interpretable.metrics.part_interpretability import (
     part_interpretability_counts,
 )
 from interpretable.metrics.part_purity import PartPurity, PartPurityResult, part_purity
-from interpretable.metrics.part_tracking import PartTracking, PartTrackingResult, part_tracking
+from interpretable.metrics.part_tracking import (
+    PartTracking,
+    PartTrackingResult,
+    TrackingDifference,
+    part_tracking,
+    tracking_difference,
+)
 from interpretable.metrics.peak_table import PeakTable
 from interpretable.metrics.quantiles import ActivationQuantile
 from interpretable.metrics.redundancy import RedundancyOrder, redundancy_order
@@ -75,6 +81,7 @@ __all__ = [
     "PartTrackingResult",
     "PeakTable",
     "RedundancyOrder",
+    "TrackingDifference",
     "UnitImportance",
     "UnitImportanceResult",
     "activity",
@@ -101,5 +108,6 @@ __all__ = [
     "rotate",
     "shuffled_images",
     "soft_centres",
+    "tracking_difference",
     "unit_importance",
 ]

@@ -1,4 +1,4 @@
-"""Bootstrap interval of a mean R²: how far it might lie elsewhere on other images of the same kind."""
+"""Bootstrap of a mean R²: how far it might lie elsewhere on other images of the same kind."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,19 @@ _DRAWS_AT_ONCE = 2**20
 """Bounds how many images are drawn at once, so that memory does not grow with their number."""
 
 
-def mean_r2_interval(
-    squares: Iterable[tuple[Float[Tensor, "_ part"], Float[Tensor, "_ part"]]], resamples: int
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The 2.5 % and 97.5 % quantiles over resamples of the mean over classes and parts of 1 − Σ residual / Σ spread.
+def interval(resampled: Float[Tensor, " resample"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The 2.5 % and 97.5 % quantiles over resamples, NaN where all are."""
+    low, high = torch.nanquantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return low, high
 
-    A resample draws as many images of each class as there are, with replacement, by a generator seeded 0 on the CPU.
+
+def resampled_mean_r2(
+    squares: Iterable[tuple[Float[Tensor, "_ part"], Float[Tensor, "_ part"]]], resamples: int
+) -> Float[Tensor, " resample"]:
+    """Mean over classes and parts of 1 − Σ residual / Σ spread, on each of many resamples of the images.
+
+    A resample draws as many images of each class as there are, with replacement, by a generator seeded 0 on the CPU:
+    two networks are measured on the same resamples of the same images, and the difference is that of paired samples.
     A class and part without spread in the images drawn is left out of that resample's mean.
 
     Args:
@@ -23,7 +30,7 @@ def mean_r2_interval(
         resamples: Number of resamples.
 
     Returns:
-        Two float64 scalars, NaN where nothing has spread.
+        (resamples,) float64 on the CPU, NaN where nothing has spread.
     """
     generator = torch.Generator().manual_seed(0)
     total, number = torch.zeros(2, resamples, dtype=torch.float64)
@@ -40,5 +47,4 @@ def mean_r2_interval(
             residuals, spreads = torch.split(times @ both, parts, dim=1)
             total[rows] += torch.where(spreads > 0, 1 - residuals / spreads, 0).sum(1)
             number[rows] += (spreads > 0).sum(1)
-    low, high = torch.nanquantile(total / number, torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return low, high
+    return total / number

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from interpretable.metrics.bootstrap import mean_r2_interval
+from interpretable.metrics.bootstrap import interval, resampled_mean_r2
 from interpretable.metrics.hit_rate import hit_rate
 from interpretable.metrics.peak_regression import fit_peaks, r2_on, squares_of_images
 from interpretable.metrics.peak_table import PeakTable, most_active_filters, refuse_unusable
@@ -48,6 +48,24 @@ class PartTrackingResult(NamedTuple):
     """(K, P) its hit rate on the test images."""
     constant_hit_rates: Tensor
     """(K, P) hit rate on the test images of the constant position."""
+    resampled_tracking: Tensor
+    """(R,) tracking on the bootstrap resamples of the test images."""
+
+
+class TrackingDifference(NamedTuple):
+    """How much better one layer's filters track than another's, float64 scalars."""
+
+    difference: Tensor
+    low: Tensor
+    """2.5 % quantile over resamples of the test images, which are the same for both."""
+    high: Tensor
+    """97.5 % quantile of the same."""
+
+
+def tracking_difference(better: PartTrackingResult, worse: PartTrackingResult) -> TrackingDifference:
+    """Difference in tracking of two layers on the same test images, with the interval of paired bootstrap samples."""
+    low, high = interval(better.resampled_tracking - worse.resampled_tracking)
+    return TrackingDifference(better.tracking - worse.tracking, low, high)
 
 
 def part_tracking(
@@ -96,7 +114,8 @@ def part_tracking(
         residual, spread = squares_of_images(test, label, fit, active[best])
         squares.append((residual.where(known, 0), spread.where(known, 0)))
     reached = test_r2.gather(1, chosen.clamp(min=0)[:, None]).squeeze(1)
-    low, high = mean_r2_interval(squares, resamples)
+    resampled = resampled_mean_r2(squares, resamples).to(test_r2.device)
+    low, high = interval(resampled.cpu())
     return PartTrackingResult(
         tracking=reached.where(chosen >= 0, torch.nan).nanmean(),
         tracking_low=low.to(test_r2.device),
@@ -109,6 +128,7 @@ def part_tracking(
         hit_filter=hitting,
         hit_rates=hit_rates,
         constant_hit_rates=constant_hit_rates,
+        resampled_tracking=resampled,
     )
 
 

@@ -457,6 +457,8 @@ def test_runs_are_compared_in_one_table_and_one_picture(pair, capsys):
     assert both.shape[1] > 1.5 * single.shape[1]
     assert pixels_near(both[:, : both.shape[1] // 2], OUTLINE) > 100
     assert pixels_near(both[:, both.shape[1] // 2 :], OUTLINE) > 100
+    gain = found[0].numbers["tracking"] - found[1].numbers["tracking"]
+    assert f"less that of {pair[1]}: {gain:+.3f} (" in " ".join(printed.split())
     assert row(printed, "unique concepts").count("│") == 4
     detectors = content(pair[0] / "comparison_test_detectors.png")
     assert all(pixels_near(detectors, colour) > 20 for colour in BARS[:2])  # at least in the legend

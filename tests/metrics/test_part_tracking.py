@@ -15,7 +15,7 @@ from interpretable.data import Creatures
 from interpretable.errors import MetricError
 from interpretable.metrics import bootstrap, peak_table
 from interpretable.metrics.location_instability import LocationInstability
-from interpretable.metrics.part_tracking import PartTracking, PartTrackingResult, part_tracking
+from interpretable.metrics.part_tracking import PartTracking, PartTrackingResult, part_tracking, tracking_difference
 from interpretable.metrics.peak_table import PeakTable
 
 NAN = math.nan
@@ -295,6 +295,31 @@ def test_the_interval_is_as_wide_as_the_central_limit_says() -> None:
     assert (found.tracking_high - found.tracking_low).item() == pytest.approx(width, rel=0.1)
     again = part_tracking(train, test, 1)
     assert (found.tracking_low, found.tracking_high) == (again.tracking_low, again.tracking_high)
+
+
+def test_the_difference_of_two_layers_is_taken_on_the_same_resamples() -> None:
+    train, test = random_case()
+    turned = torch.tensor([3, 0, 4, 1, 5, 2])
+    layer, shuffled = (
+        part_tracking(
+            *(
+                table._replace(values=table.values[:, order], positions=table.positions[:, order])
+                for table in (train, test)
+            ),
+            CLASSES,
+            resamples=300,
+        )
+        for order in (torch.arange(6), turned)
+    )
+    same(torch.stack(tracking_difference(layer, shuffled)), [0, 0, 0])
+    worse = part_tracking(
+        train, test._replace(positions=test.positions + 3 * torch.randn(30, 6, 2)), CLASSES, resamples=300
+    )
+    found = tracking_difference(layer, worse)
+    pairs = layer.resampled_tracking - worse.resampled_tracking
+    same(torch.stack(found), [layer.tracking - worse.tracking, *np.nanquantile(pairs.numpy(), [0.025, 0.975])])
+    assert found.low < found.difference < found.high
+    assert layer.tracking_low == np.nanquantile(layer.resampled_tracking.numpy(), 0.025)
 
 
 def test_the_bootstrap_leaves_the_global_generator_alone() -> None:
