@@ -220,7 +220,7 @@ class InterpretableClassifier(pl.LightningModule):
             logged |= {f"{name}/layer{number}": value for name, value in part_loss.summary().items()}
             if self.filter_weight.schedule == "gradient_ratio":
                 logged[f"gradient_ratio/layer{number}"] = self.filter_weight.gradient_ratio[number - 1]
-        if stage == "train" and self.equivariance > 0 and self.filter_weight.weight > 0:
+        if stage == "train" and self.equivariance > 0 and self.filter_weight.weight > 0 and self._part_losses:
             costs = self._equivariance(batch["image"], maps)
             for number, (cost_of_layer, weight) in enumerate(zip(costs, weights, strict=True), start=1):
                 total = total + weight * self.equivariance * cost_of_layer

@@ -6,7 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from matplotlib.image import imread
+from test_configs import pretrained_animals
 from test_readme import LESS, training_words
 
 from interpretable.cli import main
@@ -24,11 +26,17 @@ def load(path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_training_command_runs(page, repository, tmp_path):
+def test_every_training_command_runs(page, repository, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(repository / "configs")
+    monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         for words in training_words(block):
-            cli = main([*words, "--data.options={size: 16}", "--data.batch_size=8", "--trainer.max_epochs=1", *LESS])
+            if "animalpart" in " ".join(words):
+                config = yaml.safe_load((repository / words[words.index("--config") + 1]).read_text())
+                less_data = pretrained_animals(tmp_path, config["data"]["classes"])
+            else:
+                less_data = ["--data.options={size: 16}"]
+            cli = main([*words, *less_data, "--data.batch_size=8", "--trainer.max_epochs=1", *LESS])
             assert cli.trainer.callback_metrics["test/loss"].isfinite()
 
 

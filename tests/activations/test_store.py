@@ -29,7 +29,7 @@ LAYERS = ["net.part_filters.0", "net.part_filters.1"]
 @pytest.fixture
 def classifier() -> InterpretableClassifier:
     torch.manual_seed(1)
-    return InterpretableClassifier(num_classes=8).eval()
+    return InterpretableClassifier(num_classes=8, part_layers=2).eval()
 
 
 def creatures(size: int = 21, batch_size: int = 4, **options: Any) -> PartsDataModule:
@@ -300,7 +300,7 @@ def test_a_store_of_other_weights_or_images_is_refused_and_kept(
     folder = tmp_path / "s"
     predict(classifier, creatures(), ActivationWriter(str(folder)))
     files = {path: path.read_bytes() for path in folder.iterdir()}
-    other = InterpretableClassifier(num_classes=8)
+    other = InterpretableClassifier(num_classes=8, part_layers=2)
     with pytest.raises(StoreError, match="of another model;"):
         predict(other, creatures(), ActivationWriter(str(folder)))
     with pytest.raises(StoreError, match="of another images and data"):
@@ -321,7 +321,7 @@ def test_the_digest_changes_with_any_weight_and_buffer_and_not_with_a_copy(
     classifier: InterpretableClassifier,
 ) -> None:
     digest = weights_digest(classifier)
-    again = InterpretableClassifier(num_classes=8)
+    again = InterpretableClassifier(num_classes=8, part_layers=2)
     again.load_state_dict(classifier.state_dict())
     assert weights_digest(again) == digest
     again.net.trunk.features[1].running_mean[0] += 1e-6
@@ -572,7 +572,16 @@ def test_values_beyond_half_precision_are_clamped_in_maps_and_kept_in_peaks(tmp_
 
 def test_the_default_folder_is_that_of_the_checkpoints_run(tmp_path: Path) -> None:
     words = ["--data.options", "{size: 24}", "--data.image_size", "64", "--data.batch_size", "8"]
-    words += ["--model.num_classes", "8", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    words += [
+        "--model.num_classes",
+        "8",
+        "--model.part_layers",
+        "2",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
     main(["fit", *words, "--trainer.max_epochs", "1"])
     main(["predict", *words, "--ckpt_path", "runs/version_0/checkpoints/best.ckpt"])
     store = ActivationStore.open("runs/version_0/activations/test")

@@ -41,7 +41,7 @@ QUIET = [
     "--trainer.enable_model_summary=false",
     "--data.image_size=64",
 ]
-CREATURES = ["--model.num_classes=8", "--data.options={size: 32}", "--data.batch_size=16"]
+CREATURES = ["--model.num_classes=8", "--model.part_layers=2", "--data.options={size: 32}", "--data.batch_size=16"]
 PLAIN = ["--model.mask=false", "--model.filter_weight=0", "--seed_everything=1"]
 
 
