@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from interpretable.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from interpretable.files import written_atomically
 from interpretable.receptive_field import ReceptiveField
+from interpretable.upsampling import upsample
 
 COLOURS = {"train": "#4477aa", "val": "#ee6677"}
 """Blue and red that remain distinct to colour-blind readers (Paul Tol's bright scheme)."""
@@ -119,8 +120,10 @@ def fill_top_images(figure: Figure | SubFigure, rows: Sequence[TopImageRow], fie
     figure.suptitle(title, fontsize="medium")
     all_axes = figure.subplots(len(rows), max(len(row.images) for row in rows), squeeze=False)
     for row, axes in zip(rows, all_axes, strict=True):
-        fine = F.interpolate(row.maps.float()[:, None], scale_factor=8, mode="bilinear", align_corners=True)[:, 0]
-        y, x = (np.linspace(field.offset, field.offset + field.stride * (n - 1), 8 * n) for n in row.maps.shape[-2:])
+        size = (row.images.shape[-2], row.images.shape[-1])
+        # A frame of nothing closes the outlines of regions that reach the border.
+        fine = F.pad(upsample(row.maps[:, None], size, field, size)[:, 0], (1, 1, 1, 1))
+        y, x = (np.concatenate([[0.0], np.arange(n) + 0.5, [n]]) for n in size)
         for axis in axes:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)

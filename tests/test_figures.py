@@ -43,3 +43,18 @@ def test_the_outline_surrounds_the_unit_that_fires(tmp_path, silent):
         row, column = (yellow.mean(0) - low) / (high - low) * 64
         assert row == pytest.approx(8 * 2 + 4, abs=2)
         assert column == pytest.approx(8 * 6 + 4, abs=2)
+
+
+def test_the_outline_of_a_region_at_the_border_is_closed(tmp_path):
+    maps = torch.zeros(1, 8, 8)
+    maps[0, 0, 3] = 1.0
+    path = tmp_path / "filters_layer1.png"
+    draw_top_images([TopImageRow("top", torch.zeros(1, 3, 64, 64), maps)], ReceptiveField(9, 8, 4.0), "", path)
+    picture = matplotlib.image.imread(path)
+    grey = np.argwhere(np.abs(picture[..., :3] - np.array(IMAGENET_MEAN)).max(-1) < 0.1)
+    low, high = grey.min(0), grey.max(0)
+    yellow = np.argwhere(np.abs(picture[..., :3] - np.array(to_rgb(OUTLINE))).max(-1) < 0.2)
+    rows, columns = ((yellow - low) / (high - low) * 64).T
+    along_the_border = columns[rows < 2]
+    assert np.ptp(along_the_border) > 6
+    assert np.diff(np.unique(along_the_border)).max() < 2
