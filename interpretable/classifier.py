@@ -42,7 +42,7 @@ class InterpretableClassifier(pl.LightningModule):
         backbone: A key of `interpretable.models.BACKBONES`.
         task: ``"multiclass"`` (softmax), ``"binary"`` (one category against background) or ``"multilabel"``
             (one decision per class; integer labels are taken as one of many).
-        part_layers: Layers of part filters: the top convolutional map, and new 3×3 convolutions above it.
+        part_layers: Layers of part filters.
         part_share: Share of each part layer's channels that are part filters; the others have no mask and no loss.
         mask: Multiply each map by the template at its peak, in training and after.
         filter_weight: Weight of the part-template loss, summed over part layers.
@@ -58,7 +58,7 @@ class InterpretableClassifier(pl.LightningModule):
         beta: Slope β of the templates.
         position: Where a filter's template sits: ``"argmax"`` or ``"centroid"``.
         weights: Initial weights of the backbone: none, a name of torchvision's, or a local state-dict file.
-        cut: Name of the layer whose output becomes the first part layer, the backbone's own choice where omitted.
+        cut: Name of the layer on whose output the part layers stand, the backbone's own choice where omitted.
         first_layer: What the first part layer is: the ``"backbone"``'s own map, or a new ``"convolution"`` above it.
         norm: Normalise new part layers over the batch.
         head: The layers of the ``"backbone"`` above the cut, or a ``"linear"`` one on the average of each top map.
@@ -96,7 +96,7 @@ class InterpretableClassifier(pl.LightningModule):
         cut: str | None = None,
         first_layer: FirstLayer = "convolution",
         norm: bool = True,
-        head: Head = "backbone",
+        head: Head = "linear",
         frozen: str | None = None,
         optimizer: str = "AdamW",
         lr: float = 1e-3,

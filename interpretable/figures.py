@@ -121,8 +121,9 @@ def fill_top_images(figure: Figure | SubFigure, rows: Sequence[TopImageRow], fie
     all_axes = figure.subplots(len(rows), max(len(row.images) for row in rows), squeeze=False)
     for row, axes in zip(rows, all_axes, strict=True):
         size = (row.images.shape[-2], row.images.shape[-1])
-        # A frame of nothing closes the outlines of regions that reach the border.
-        fine = F.pad(upsample(row.maps[:, None], size, field, size)[:, 0], (1, 1, 1, 1))
+        fine = upsample(row.maps[:, None], size, field, size)[:, 0]
+        # A frame below any level closes the outlines of regions that reach the border.
+        fine = F.pad(fine, (1, 1, 1, 1), value=float(fine.amin()))
         y, x = (np.concatenate([[0.0], np.arange(n) + 0.5, [n]]) for n in size)
         for axis in axes:
             axis.set(xticks=[], yticks=[])

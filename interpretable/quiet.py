@@ -18,5 +18,5 @@ def silence_what_the_user_cannot_mend() -> None:
     warnings.filterwarnings("ignore", r".* is called with Trainer configured with multiple `ModelCheckpoint`")
     # Everything is logged once an epoch.
     warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
-    # Frozen layers are meant to be in evaluation mode.
+    # Frozen layers are meant to be in evaluation mode; nothing else is, in a model that has just been built.
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")

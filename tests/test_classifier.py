@@ -37,7 +37,14 @@ def batch():
     return next(iter(DataLoader(samples(), batch_size=12)))
 
 
-PUBLISHED = {"part_layers": 2, "first_layer": "backbone", "norm": False, "distinctness": 0.0, "equivariance": 0.0}
+PUBLISHED = {
+    "part_layers": 2,
+    "first_layer": "backbone",
+    "norm": False,
+    "head": "backbone",
+    "distinctness": 0.0,
+    "equivariance": 0.0,
+}
 """Two layers and one loss, as in the paper."""
 
 

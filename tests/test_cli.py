@@ -254,7 +254,10 @@ def test_an_error_reaches_a_terminal_without_a_traceback(repository, tmp_path):
 @pytest.mark.ddp
 def test_two_cpu_processes_train_through_the_same_door(repository, tmp_path):
     configs = [repository / "configs/quickstart.yaml", repository / "configs/trainer/ddp_cpu.yaml"]
-    command = [sys.executable, repository / "train.py", "fit", *(f"--config={path}" for path in configs), *TINY]
+    recipe = {"first_layer": "convolution", "norm": "true", "head": "linear", "distinctness": 64, "equivariance": 2}
+    recipe |= {"frozen": "features.2"}
+    words = [*(f"--config={path}" for path in configs), *(f"--model.{key}={value}" for key, value in recipe.items())]
+    command = [sys.executable, repository / "train.py", "fit", *words, *TINY]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=280)
     assert result.returncode == 0, result.stderr
     folders = [path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]

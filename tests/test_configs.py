@@ -122,7 +122,7 @@ def test_a_change_of_the_recipe_trains_and_is_a_change(name, tmp_path, monkeypat
 
 def test_what_trains_part_filters_is_by_default_as_in_the_recipe():
     recipe = yaml.safe_load(RECIPE.read_text())["model"]
-    of_the_data_and_its_fine_tuning = {"backbone", "weights", "frozen", "num_classes", "head", "lr", "trunk_lr"}
+    of_the_data_and_its_fine_tuning = {"backbone", "weights", "frozen", "num_classes", "lr", "trunk_lr"}
     for key in set(recipe) - of_the_data_and_its_fine_tuning:
         assert recipe[key] == DEFAULTS[key]
 

@@ -41,9 +41,9 @@ def compare_folders(folders: list[Path]) -> None:
 
 
 def _compare_tracking(stored: dict[str, StoredFilters]) -> None:
-    """How much better the first run's filters track than those of each other run on the same test images."""
+    """How much better the first run's filters track than those of each other run on the same images."""
     (first, filters), *others = stored.items()
-    others = [(name, other) for name, other in others if other.test.manifest.data == filters.test.manifest.data]
+    others = [(name, other) for name, other in others if _data(other) == _data(filters)]
     if not filters.test.parts or not others:
         return
     best = _tracking(filters)
@@ -53,6 +53,10 @@ def _compare_tracking(stored: dict[str, StoredFilters]) -> None:
             f"tracking R² of {first} less that of {name}: {gain.difference:+.3f} "
             f"({gain.low:+.3f} to {gain.high:+.3f} on resampled test images)"
         )
+
+
+def _data(filters: StoredFilters) -> tuple[str, str]:
+    return filters.train.manifest.data, filters.test.manifest.data
 
 
 def _tracking(filters: StoredFilters) -> PartTrackingResult:

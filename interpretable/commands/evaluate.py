@@ -84,7 +84,7 @@ def effective_size(run: Run, filters: StoredFilters) -> float:
 
 
 def _random_twin(run: Run, filters: StoredFilters, folder: Path) -> StoredFilters:
-    """The same layer of the same network with the weights it had before training, on the same images."""
+    """The same layer of the same network with random weights, as before any training, on the same images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         options = {**run.model.hparams, "weights": None}

@@ -34,7 +34,7 @@ class PartTemplateTerms(NamedTuple):
     """What one call of the loss knows of each filter, (C,) tensors; only ``loss`` carries gradients."""
 
     loss: Tensor
-    """Scalar, the mean over filters: −MI, or the authors' surrogate."""
+    """Scalar, the mean over filters of −MI or the authors' surrogate, and the weighted overlap."""
     mutual_information: Tensor
     """Nats; that of the class-aware objective is its own, all others have the label-free one."""
     effective_images: Tensor

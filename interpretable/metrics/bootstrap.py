@@ -12,7 +12,7 @@ _DRAWS_AT_ONCE = 2**20
 
 def interval(resampled: Float[Tensor, " resample"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The 2.5 % and 97.5 % quantiles over resamples, NaN where all are."""
-    low, high = torch.nanquantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64))
+    low, high = torch.nanquantile(resampled, resampled.new_tensor([0.025, 0.975]))
     return low, high
 
 
@@ -47,4 +47,5 @@ def resampled_mean_r2(
             residuals, spreads = torch.split(times @ both, parts, dim=1)
             total[rows] += torch.where(spreads > 0, 1 - residuals / spreads, 0).sum(1)
             number[rows] += (spreads > 0).sum(1)
-    return total / number
+    means: Tensor = total / number
+    return means

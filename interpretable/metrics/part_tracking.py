@@ -53,7 +53,7 @@ class PartTrackingResult(NamedTuple):
 
 
 class TrackingDifference(NamedTuple):
-    """How much better one layer's filters track than another's, float64 scalars."""
+    """How much better the first layer's filters track than the second's, float64 scalars."""
 
     difference: Tensor
     low: Tensor
@@ -62,10 +62,10 @@ class TrackingDifference(NamedTuple):
     """97.5 % quantile of the same."""
 
 
-def tracking_difference(better: PartTrackingResult, worse: PartTrackingResult) -> TrackingDifference:
-    """Difference in tracking of two layers on the same test images, with the interval of paired bootstrap samples."""
-    low, high = interval(better.resampled_tracking - worse.resampled_tracking)
-    return TrackingDifference(better.tracking - worse.tracking, low, high)
+def tracking_difference(first: PartTrackingResult, second: PartTrackingResult) -> TrackingDifference:
+    """Difference in tracking of two layers on the same images, with the interval of paired bootstrap samples."""
+    low, high = interval(first.resampled_tracking - second.resampled_tracking)
+    return TrackingDifference(first.tracking - second.tracking, low, high)
 
 
 def part_tracking(
@@ -115,11 +115,11 @@ def part_tracking(
         squares.append((residual.where(known, 0), spread.where(known, 0)))
     reached = test_r2.gather(1, chosen.clamp(min=0)[:, None]).squeeze(1)
     resampled = resampled_mean_r2(squares, resamples).to(test_r2.device)
-    low, high = interval(resampled.cpu())
+    low, high = interval(resampled)
     return PartTrackingResult(
         tracking=reached.where(chosen >= 0, torch.nan).nanmean(),
-        tracking_low=low.to(test_r2.device),
-        tracking_high=high.to(test_r2.device),
+        tracking_low=low,
+        tracking_high=high,
         hit_rate=hit_rates.nanmean(),
         constant_hit_rate=constant_hit_rates.nanmean(),
         train_r2=train_r2,

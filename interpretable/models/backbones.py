@@ -51,27 +51,16 @@ class InputScaling(nn.Module):
         return x * self.scale + self.shift
 
 
+def _pooled_links(net: nn.Module, **before_pooling: nn.Module) -> dict[str, nn.Module]:
+    """The forward of torchvision calls the pooling between features and classifier as a function."""
+    children = dict(net.named_children())
+    pooling = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    return {"features": children["features"], **before_pooling, **pooling, "classifier": children["classifier"]}
+
+
 def _densenet_links(net: nn.Module) -> dict[str, nn.Module]:
-    """The forward of torchvision calls the last ReLU and the pooling as functions."""
-    children = dict(net.named_children())
-    return {
-        "features": children["features"],
-        "relu": nn.ReLU(inplace=True),
-        "avgpool": nn.AdaptiveAvgPool2d(1),
-        "flatten": nn.Flatten(),
-        "classifier": children["classifier"],
-    }
-
-
-def _mobilenet_v2_links(net: nn.Module) -> dict[str, nn.Module]:
-    """The forward of torchvision calls pooling and flatten as functions."""
-    children = dict(net.named_children())
-    return {
-        "features": children["features"],
-        "avgpool": nn.AdaptiveAvgPool2d(1),
-        "flatten": nn.Flatten(),
-        "classifier": children["classifier"],
-    }
+    """The forward of torchvision calls the last ReLU as a function too."""
+    return _pooled_links(net, relu=nn.ReLU(inplace=True))
 
 
 def _inception_links(net: nn.Module) -> dict[str, nn.Module]:
@@ -96,7 +85,7 @@ BACKBONES: dict[str, Backbone] = {
     # At its end, as the published ports: 7×7 at 224 px.
     "densenet121": Backbone("relu", 1024, ReceptiveField(2071, 32, 14.5), 221, _densenet_links),
     # The deepest stage of stride 16: 14×14 at 224 px, where the end of the net would leave 7×7.
-    "mobilenet_v2": Backbone("features.13", 96, ReceptiveField(267, 16, 0.5), 97, _mobilenet_v2_links),
+    "mobilenet_v2": Backbone("features.13", 96, ReceptiveField(267, 16, 0.5), 97, _pooled_links),
     "mobilenet_v3_small": Backbone("features.8", 48, ReceptiveField(319, 16, 0.5), 97),
     "mobilenet_v3_large": Backbone("features.12", 112, ReceptiveField(275, 16, 0.5), 97),
     "efficientnet_b0": Backbone("features.5", 112, ReceptiveField(339, 16, 0.5), 97),

@@ -39,11 +39,12 @@ def _starts_linear(module: nn.Module) -> bool:
     return isinstance(next(weighted, None), nn.Linear)
 
 
-def split(chain: dict[str, nn.Module], cut: str) -> tuple[nn.Sequential, nn.Sequential]:
+def split(chain: dict[str, nn.Module], cut: str, option: str = "cut") -> tuple[nn.Sequential, nn.Sequential]:
     """Trunk up to and including the layer named ``cut``, and head after it.
 
     The name may be dotted: a `nn.Sequential` along the way is split too. Both halves hold the modules themselves, under
-    their own names, so a parameter's name is its name in the network after ``trunk.`` or ``head.``.
+    their own names, so a parameter's name is its name in the network after ``trunk.`` or ``head.``. ``option`` is what
+    an error calls the name.
 
     Raises:
         ModelError: No layer has that name, or nothing is left for the head.
@@ -52,7 +53,7 @@ def split(chain: dict[str, nn.Module], cut: str) -> tuple[nn.Sequential, nn.Sequ
     if cut not in names:
         closest = difflib.get_close_matches(cut, names, n=3, cutoff=0.0)
         raise ModelError(
-            f"The cut must name a child, or a layer of a child that is an nn.Sequential, got {cut!r}; the closest "
+            f"The {option} must name a child, or a layer of a child that is an nn.Sequential, got {cut!r}; the closest "
             f"names are {', '.join(closest)}."
         )
     trunk, head = _halves(chain, cut)

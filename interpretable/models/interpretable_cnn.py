@@ -37,7 +37,7 @@ class InterpretableCNN(nn.Module):
         part_layers: Layers of part filters.
         mask: Mask the maps of the part layers by the template at their peak.
         weights: Initial weights of the backbone: none, a name of torchvision's, or the path of a state-dict file.
-        cut: Dotted name of the layer whose output becomes the first part layer, `BACKBONES`' choice where omitted.
+        cut: Dotted name of the layer on whose output the part layers stand, `BACKBONES`' choice where omitted.
         beta: Slope β of the templates.
         position: Where a filter's template sits, ``"argmax"`` or ``"centroid"``.
         part_share: Share of each part layer's channels, the first ones, that are part filters.
@@ -96,7 +96,7 @@ class InterpretableCNN(nn.Module):
             self._measure()
         if head == "linear":
             self.head = _linear_head(self.num_channels, num_classes)
-        elif head != "backbone":
+        elif head not in get_args(Head):
             raise ModelError(f"The head must be backbone or linear, got {head!r}.")
         self._insert(part_layers, mask, beta, position, part_share, first_layer, norm, frozen)
 
@@ -122,8 +122,8 @@ class InterpretableCNN(nn.Module):
 
         Args:
             module: Maps images to logits (B, K); a net of timm's, or any other.
-            cut: Dotted name of the layer whose output becomes the first part layer; `nn.Sequential`s along the way
-                are split.
+            cut: Dotted name of the layer on whose output the part layers stand; `nn.Sequential`s along the way are
+                split.
             example: Images (B, C, H, W) that the network takes, on its device.
             part_layers: Layers of part filters.
             mask: Mask the maps of the part layers by the template at their peak.
@@ -185,8 +185,13 @@ class InterpretableCNN(nn.Module):
         self._head_writes_its_input: bool = getattr(first, "inplace", False)
         self._frozen: list[nn.Module] = []  # in a list, so that its layers are registered once, in the trunk
         if frozen is not None:
-            chain = {**dict(self.trunk.named_children()), "head": self.head}
-            self._frozen = [split(chain, frozen)[0].requires_grad_(False).eval()]
+            chain = {**dict(self.trunk.named_children()), "above the trunk": nn.Identity()}
+            self._frozen = [split(chain, frozen, "frozen layer")[0].requires_grad_(False).eval()]
+            if part_layers > self._new_layers and not any(weight.requires_grad for weight in self.trunk.parameters()):
+                raise ModelError(
+                    "The first part layer must have weights that learn, but it is the backbone's own map and all of "
+                    f"the trunk up to {frozen} is frozen; freeze less, or set first_layer to convolution."
+                )
 
     @property
     def receptive_fields(self) -> tuple[ReceptiveField, ...]:

@@ -66,12 +66,19 @@ def blobs_at(cells: list[tuple[int, int]]) -> Tensor:
     return images
 
 
+RECIPE = {"part_layers": 1, "first_layer": "convolution", "norm": True, "head": "linear"}
 NETWORKS = [
+    ("small", 64, RECIPE),
     *(("small", (64, 72), {"position": p, "part_layers": n}) for p in ("argmax", "centroid") for n in (1, 2)),
     ("resnet18", 97, {"position": "argmax", "part_layers": 2}),
     ("resnet18", 97, {"position": "centroid", "part_layers": 1}),
 ]
-MORE_NETWORKS = [("small", 64, {"part_layers": 0}), ("mobilenet_v3_small", 97, {}), ("convnext_tiny", 112, {})]
+MORE_NETWORKS = [
+    ("small", 64, {"part_layers": 0}),
+    ("mobilenet_v3_small", 97, {}),
+    ("mobilenet_v2", 97, RECIPE | {"frozen": "features.10"}),
+    ("convnext_tiny", 112, {}),
+]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,15 @@ def test_training_leaves_frozen_layers_as_they_were(frozen: str, still: int) -> 
     [
         ({"first_layer": "new"}, "must be backbone or convolution, got 'new'"),
         ({"head": "mlp"}, "must be backbone or linear, got 'mlp'"),
-        ({"frozen": "layer9"}, "got 'layer9'; the closest names are"),
+        (
+            {"frozen": "layer9"},
+            "The frozen layer must name a child, or a layer of a child that is an nn.Sequential, got",
+        ),
+        ({"frozen": "head.layer4"}, "got 'head.layer4'; the closest names are layer"),
+        (
+            {"frozen": "layer3"},
+            "the trunk up to layer3 is frozen; freeze less, or set first_layer to convolution",
+        ),
     ],
 )
 def test_unknown_layers_are_refused(option: dict[str, str], sentence: str) -> None:
