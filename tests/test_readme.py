@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from data.drawn import draw_part_folder
+from test_configs import pretrained_animals
 from test_sweeps import SWEEPS
 from wandb.cli import cli as wandb_cli
 
@@ -40,9 +41,9 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, after, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
+    first, _, again, after, recipe, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
     opening, network, export = blocks("python")
-    ((quickstart,), (test, resume), (own,)) = (training_words(block) for block in (first, again, last))
+    ((quickstart,), (test, resume), (photographs,), (own,)) = map(training_words, (first, again, recipe, last))
     less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
     main([*quickstart, *less_data, "--trainer.max_epochs=1", *LESS])
     main([*test, *LESS])
@@ -58,6 +59,9 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
         assert end.value.code == 0
     for left in ("metrics.json", "evaluation/filters.png", "dissection/test.json"):
         assert (Path("runs/latest") / left).is_file()
+    monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))
+    animals = yaml.safe_load(Path(photographs[-1]).read_text())["data"]["classes"]
+    main([*photographs, *pretrained_animals(tmp_path, animals), "--data.batch_size=8", "--trainer.max_epochs=1", *LESS])
     main([*own, "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
     assert Path("runs/latest/checkpoints/best.ckpt").is_file()
     net = {}
