@@ -55,6 +55,7 @@ DRAWN = {
     "experiments/animalpart_scratch": animals,
     "experiments/animalpart_scratch_plain": animals,
     "experiments/animalpart_single": animals,
+    "experiments/creatures": creatures,
     "experiments/cub200": cub,
     "experiments/food101_inception": food,
 }
@@ -88,7 +89,7 @@ def test_an_experiment_trains_up_to_two_batches(name, tmp_path, monkeypatch):
     cli = main(["fit", f"--config={path}", *changes, *CHEAP, *ONE_CPU])
     assert cli.trainer.global_step == min(2, cli.trainer.num_training_batches) > 0
     assert cli.trainer.callback_metrics["train/loss"].isfinite()
-    assert cli.model.hparams["filter_weight"] == config["model"]["filter_weight"]
+    assert cli.model.hparams["filter_weight"] == config["model"].get("filter_weight", DEFAULTS["filter_weight"])
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "ddp", "ddp_cpu"])
