@@ -43,7 +43,8 @@ class InterpretableCNN(nn.Module):
         part_share: Share of each part layer's channels, the first ones, that are part filters.
         first_layer: What the first part layer is: the ``"backbone"``'s own map, or a ``"convolution"`` above it.
         norm: Normalise new part layers over the batch.
-        head: The layers of the ``"backbone"`` above the cut, or a ``"linear"`` one on the average of each top map.
+        head: The layers of the ``"backbone"`` above the cut, which a network without part layers has always, or a
+            ``"linear"`` one on the average of each top map.
         frozen: Name of the layer up to which, itself included, the trunk keeps its weights and running statistics.
 
     Raises:
@@ -94,7 +95,7 @@ class InterpretableCNN(nn.Module):
             self._field: ReceptiveField | None = published.receptive_field
         else:
             self._measure()
-        if head == "linear":
+        if head == "linear" and part_layers:
             self.head = _linear_head(self.num_channels, num_classes)
         elif head not in get_args(Head):
             raise ModelError(f"The head must be backbone or linear, got {head!r}.")

@@ -61,6 +61,8 @@ def test_without_part_layers_there_is_nothing_but_the_backbone() -> None:
         assert torch.equal(z, net.trunk(images))
         assert torch.equal(net(images), net.head(z))
     assert not any(name.startswith("part_filters") for name in net.state_dict())
+    assert list(untrained(part_layers=0, head="linear").head.state_dict()) == list(net.head.state_dict())
+    assert type(untrained("resnet18", part_layers=0, head="linear").head[0]) is type(untrained("resnet18").head[0])
 
 
 @torch.no_grad()
