@@ -2,7 +2,7 @@
 
 import difflib
 from collections import OrderedDict
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal, Self, cast, get_args
 
 from torch import Tensor, nn
@@ -172,10 +172,9 @@ class InterpretableCNN(nn.Module):
             raise ModelError(f"The share of part filters must be above 0 and at most 1, got {part_share}.")
         if first_layer not in get_args(FirstLayer):
             raise ModelError(f"The first part layer must be backbone or convolution, got {first_layer!r}.")
-        self._new_layers = part_layers if first_layer == "convolution" else max(0, part_layers - 1)
         layers = [
             PartFilters(
-                self.num_channels, number >= part_layers - self._new_layers, mask, beta, position, part_share, norm
+                self.num_channels, number > 0 or first_layer == "convolution", mask, beta, position, part_share, norm
             )
             for number in range(part_layers)
         ]
@@ -188,7 +187,11 @@ class InterpretableCNN(nn.Module):
         if frozen is not None:
             chain = {**dict(self.trunk.named_children()), "above the trunk": nn.Identity()}
             self._frozen = [split(chain, frozen, "frozen layer")[0].requires_grad_(False).eval()]
-            if part_layers > self._new_layers and not any(weight.requires_grad for weight in self.trunk.parameters()):
+            if (
+                layers
+                and layers[0].conv is None
+                and not any(weight.requires_grad for weight in self.trunk.parameters())
+            ):
                 raise ModelError(
                     "The first part layer must have weights that learn, but it is the backbone's own map and all of "
                     f"the trunk up to {frozen} is frozen; freeze less, or set first_layer to convolution."
@@ -206,11 +209,11 @@ class InterpretableCNN(nn.Module):
         if self._field is None:
             self._field = theoretical_receptive_field(self.trunk, self.in_channels)
         first = self._field
-        layers = len(self.part_filters)
         # A 3×3 convolution of stride 1 adds one unit on either side.
+        below = accumulate(int(layer.conv is not None) for layer in self._layers)
         return tuple(
             first._replace(size=first.size + 2 * first.stride * convolutions)
-            for convolutions in (range(self._new_layers - layers + 1, self._new_layers + 1) if layers else (0,))
+            for convolutions in (below if self._layers else (0,))
         )
 
     def train(self, mode: bool = True) -> Self:
