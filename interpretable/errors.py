@@ -29,6 +29,10 @@ class StoreError(InterpretableError, RuntimeError):
     """An activation store is incomplete, damaged, or of another network or data set."""
 
 
+class SurrogateError(InterpretableError, ValueError):
+    """A surrogate cannot be fitted to what it was given, or its file is not one that this package wrote."""
+
+
 def sentence_of(error: BaseException) -> str:
     """The last line of an error's message: a loader's worker puts its own traceback before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

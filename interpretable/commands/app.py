@@ -110,6 +110,67 @@ def compare(
 
 
 @app.command()
+def tree(
+    run: RunFolder,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to explain; may be repeated, all if omitted.")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="Of a class: its margin over the largest other logit, or its logit.")
+    ] = "margin",
+    labels: Annotated[
+        Path | None, typer.Option(help="filters.csv of `interpretable tree-labels`, with a reviewer's names.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Training images of a class at most.")] = 2000,
+    selection: Annotated[
+        str,
+        typer.Option(help="Filters of a node: all, those the lasso keeps (binary), or weighed by it (sparse)."),
+    ] = "all",
+    sparsity: Annotated[float, typer.Option(min=0, help="Penalty of the lasso.")] = 1e-6,
+    gain: Annotated[
+        str, typer.Option(help="What is merged first: the largest gain of the objective, or per_image.")
+    ] = "objective",
+    penalty: Annotated[float, typer.Option(min=0, help="What the objective pays for a decision mode, in nats.")] = 1.0,
+) -> None:
+    """Explain a run's decisions by trees: of decision modes for each class, and of filters for all of them.
+
+    Writes tree/: tree.json, which a review is bound to, the page tree.html, text, graphs, pictures and tables.
+    """
+    from interpretable.commands.tree import build_trees
+
+    parameters = {"selection": selection, "sparsity": sparsity, "gain": gain, "penalty": penalty}
+    build_trees(run, classes or [], score, labels, images, parameters)
+
+
+@app.command("tree-labels")
+def tree_labels(run: RunFolder) -> None:
+    """Write tree/filters.csv, in which a reviewer names the filters; names that are there are kept.
+
+    Each filter's part is suggested from the evaluation, which is made first where it is missing.
+    """
+    from interpretable.commands.tree_labels import write_filter_labels
+
+    write_filter_labels(run)
+
+
+@app.command()
+def review(
+    run: RunFolder,
+    approve: Annotated[bool, typer.Option("--approve", help="Sign the tree off.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Turn the tree down.")] = False,
+    by: Annotated[str | None, typer.Option(help="Name of the reviewer.")] = None,
+    note: Annotated[str, typer.Option(help="What the decision rests on, or is subject to.")] = "",
+) -> None:
+    """Record a decision on the tree of a run, or show the one that stands; a tree that has changed since has none.
+
+    The decision is bound to the SHA-256 of tree.json and to the run's weights, and kept in tree/review.json.
+    """
+    from interpretable.commands.review import review_tree
+
+    review_tree(run, approve, reject, by, note)
+
+
+@app.command()
 def convert(
     layout: Annotated[
         str, typer.Argument(help="animal-part, cub-200-2011, voc-part, celeba-mask-hq or coco-keypoints.")

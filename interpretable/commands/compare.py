@@ -4,14 +4,12 @@ from pathlib import Path
 
 from interpretable.activations import weights_digest
 from interpretable.commands.dissect import dissection_table
-from interpretable.commands.evaluate import evaluate_run
+from interpretable.commands.evaluate import evaluated
 from interpretable.commands.pictures import filter_rows
 from interpretable.commands.stores import open_or_write
 from interpretable.commands.tables import measure_table
 from interpretable.commands.terminal import say, show
 from interpretable.dissection import Dissection
-from interpretable.errors import RunError
-from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
 from interpretable.evaluation.stored_filters import StoredFilters
 from interpretable.figures import draw_detectors, draw_top_images_beside
 from interpretable.metrics import PartTrackingResult, part_tracking, tracking_difference
@@ -23,7 +21,7 @@ COMPARED_FILTERS = 6
 def compare_folders(folders: list[Path]) -> None:
     """Prints the table of several runs and draws their filters side by side."""
     runs = {str(path): load_run(path) for path in folders}
-    found = {name: _evaluated(opened) for name, opened in runs.items()}
+    found = {name: evaluated(opened) for name, opened in runs.items()}
     show(measure_table(found))
     columns = []
     stored = {}
@@ -76,11 +74,3 @@ def _compare_dissections(runs: dict[str, Run], folder: Path) -> None:
         path = folder / f"comparison_{name}_detectors.png"
         draw_detectors({run: (one.detectors_per_category, one.unique_per_category) for run, one in found.items()}, path)
         say(str(path))
-
-
-def _evaluated(run: Run) -> Evaluation:
-    try:
-        found = Evaluation.read(run.folder / FILE_NAME)
-    except RunError:
-        return evaluate_run(run)
-    return found if found.about.get("model") == weights_digest(run.model) else evaluate_run(run)

@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interpretable.activations import ActivationStore, UpTo, record_activations
+from interpretable.activations import ActivationStore, UpTo, record_activations, weights_digest
 from interpretable.classifier import InterpretableClassifier
 from interpretable.commands.pictures import filter_rows
 from interpretable.commands.stores import open_or_write, predict_split
 from interpretable.commands.tables import measure_table
 from interpretable.commands.terminal import say, show, show_progress
 from interpretable.data.splits import Split
+from interpretable.errors import RunError
 from interpretable.evaluation.evaluation import FILE_NAME, Evaluation
 from interpretable.evaluation.importance import add_importance
 from interpretable.evaluation.measures import add_accuracy, add_keypoints, add_maps, add_places
@@ -43,6 +44,15 @@ def evaluate_run(run: Run, layer: str | None = None, random_network: bool = True
     evaluation.write(run.folder / FILE_NAME)
     _draw(run, filters, evaluation)
     return evaluation
+
+
+def evaluated(run: Run) -> Evaluation:
+    """The evaluation in the run folder, made anew where it is missing, damaged or of other weights."""
+    try:
+        found = Evaluation.read(run.folder / FILE_NAME)
+    except RunError:
+        return evaluate_run(run)
+    return found if found.about.get("model") == weights_digest(run.model) else evaluate_run(run)
 
 
 def measure(run: Run, filters: StoredFilters) -> Evaluation:

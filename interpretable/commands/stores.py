@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -104,30 +105,42 @@ def begun_store(folder: Path, model: str, data: str) -> Manifest | None:
         return None
 
 
-def open_or_write(run: Run, split: Split, *, maps: bool = False) -> ActivationStore:
-    """The run's store of a split, written if it is missing, stopped half-way, stale, or lacks the maps asked for.
+def open_or_write(run: Run, split: Split, *, maps: bool = False, rationales: Collection[str] = ()) -> ActivationStore:
+    """The run's store of a split, written if it is missing, stopped half-way, stale, or lacks what is asked for.
 
-    What a store of the same network and data was written with, such as rationales, is kept.
+    What a store of the same network and data was written with is kept, but rationales of each image's own class give
+    way to those of classes by name.
+
+    Args:
+        run: The run.
+        split: Which of its images.
+        maps: Whether full maps are needed.
+        rationales: Names of classes whose rationales are needed.
     """
     folder = store_folder(run, split)
     model, data = weights_digest(run.model), predict_split(run, split).predict_dataset.fingerprint()
     try:
         store = ActivationStore.open(folder, model=model, data=data)
-        if store.manifest.maps or not maps:
+        if store.manifest.maps >= maps and set(rationales) <= set(_with_rationales(store.manifest)):
             return store
     except StoreError:
         pass
-    layers, rationales, maps_before = None, None, False
+    layers, wanted, overwrite = None, list(rationales), False
     if found := begun_store(folder, model, data):
         layers = [layer.name for layer in found.layers]
-        chosen = found.rationales
-        rationales = ["label"] if chosen == "label" else [found.classes[label] for label in chosen or ()] or None
-        maps_before = found.maps
-    return write_store(
-        run,
-        split,
-        layers=layers,
-        maps=maps or maps_before,
-        rationales=rationales,
-        overwrite=maps and not maps_before,
-    )
+        before = _with_rationales(found)
+        if not wanted and found.rationales == "label":
+            wanted = ["label"]
+        elif not set(wanted) <= set(before):
+            wanted, overwrite = [*before, *(name for name in wanted if name not in before)], True
+        else:
+            wanted = list(before)
+        overwrite |= maps and not found.maps
+        maps |= found.maps
+    return write_store(run, split, layers=layers, maps=maps, rationales=wanted or None, overwrite=overwrite)
+
+
+def _with_rationales(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the classes whose rationales a store holds of every image."""
+    chosen = manifest.rationales
+    return tuple(manifest.classes[label] for label in chosen) if isinstance(chosen, tuple) else ()

@@ -1,0 +1,130 @@
+"""Every form of a run's trees that a person reads: text, tables, graphs, pictures and the page."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from interpretable.activations import ActivationStore
+from interpretable.commands.stores import predict_split
+from interpretable.commands.terminal import show_progress
+from interpretable.commands.tree_images import evenly, filter_regions, pictures
+from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, write_csv, write_levels
+from interpretable.evaluation.evaluation import FILE_NAME as METRICS
+from interpretable.evaluation.evaluation import Evaluation
+from interpretable.files import write_atomically
+from interpretable.runs import Run
+from interpretable.surrogates.document import FILE_NAME, digest_of
+from interpretable.surrogates.export.dot import tree_dot
+from interpretable.surrogates.export.filter_tree_view import view_filter_tree
+from interpretable.surrogates.export.levels import draw_levels
+from interpretable.surrogates.export.mode_view import Names, TestImages, view_modes
+from interpretable.surrogates.export.page import write_page
+from interpretable.surrogates.export.picture import draw_tree
+from interpretable.surrogates.export.review_tree import ReviewDocument, ReviewTree
+from interpretable.surrogates.export.text import tree_text
+from interpretable.surrogates.fitting import FittedSurrogates, decisions_of, peaks_of
+from interpretable.surrogates.records import About
+
+MOST_PATHS = 3000
+"""Test images whose parse paths are in the page, spread evenly: a page of more is slow to open."""
+
+REGION = 0.4
+"""Side of a filter's image regions, as a share of the image's, where its effective field was not measured."""
+
+
+@dataclass(frozen=True)
+class TreeExport:
+    """The trees of a run with all that they are shown with."""
+
+    run: Run
+    folder: Path
+    """Where ``tree.json`` is."""
+    fitted: FittedSurrogates
+    about: About
+    train: ActivationStore
+    test: ActivationStore
+    names: Names
+
+    def write(self) -> None:
+        """Writes all of them; each names the ``tree.json`` that it shows."""
+        document = self.document()
+        write_atomically(self.folder / "tree.txt", tree_text(document))
+        write_levels(self.fitted, self.folder / "levels.csv")
+        draw_levels(mean_levels(self.fitted), self.folder / "levels.png")
+        write_csv(self.folder / "fidelity.csv", fidelity_rows(self.fitted.fidelity))
+        nodes = [node for tree in document.trees for node in tree.nodes.values()]
+        shown = {index for node in nodes for index in node.examples}
+        examples = pictures(predict_split(self.run, "train").predict_dataset, shown, "examples")
+        for place, tree in enumerate(show_progress(document.trees, "pictures")):
+            name = f"{place}_{re.sub(r'[^A-Za-z0-9]+', '_', tree.name).strip('_')}"
+            write_atomically(self.folder / f"{name}.dot", tree_dot(tree))
+            for suffix in ("png", "svg"):
+                draw_tree(tree, self.folder / f"{name}.{suffix}", images=examples.__getitem__)
+        dataset = predict_split(self.run, "test").predict_dataset
+        filters = {number for node in nodes for number in node.filters}
+        write_page(
+            self.folder / "tree.html",
+            document,
+            train_images=examples,
+            test_images=pictures(dataset, {p.image for tree in document.trees for p in tree.paths}, "test images"),
+            filter_regions=filter_regions(self.test, dataset, filters, self._region_side()),
+            filter_names=dict(enumerate(self.names.filters)),
+        )
+
+    def document(self) -> ReviewDocument:
+        """Everything that is shown."""
+        about, train, test = self.about, self.train, self.test
+        trees: list[ReviewTree] = []
+        shown = evenly(np.arange(len(test)), MOST_PATHS)
+        decided = decisions_of(test)
+        for explained in self.fitted.classes.values():
+            own = shown[decided[shown] == explained.target]
+            trees.append(
+                view_modes(
+                    explained.tree,
+                    explained.fitted,
+                    explained.fitted_images,
+                    explained.tested.rows(own),
+                    self._test_images(own),
+                    self.names,
+                )
+            )
+        trees.append(
+            view_filter_tree(
+                self.fitted.filter_tree,
+                peaks_of(train),
+                train.recorded.numpy(),
+                peaks_of(test)[shown],
+                self._test_images(shown),
+                self.names,
+            )
+        )
+        return ReviewDocument(
+            title=f"Decision trees of {self.run.folder.name}",
+            digest=digest_of(self.folder / FILE_NAME),
+            about=(
+                ("score", "logit" if about.score == "logit" else "margin over the largest other logit"),
+                ("layer", f"{about.layer}, {train.layer().info.filters} filters"),
+                ("weights", about.checkpoint[:12]),
+                ("training images", f"{len(train)} ({about.train_data[:12]})"),
+                ("test images", f"{len(test)} ({about.test_data[:12]})"),
+            ),
+            trees=tuple(trees),
+            tables={
+                "Decision modes against the network on test images, mean over classes": level_rows(self.fitted),
+                "Surrogates of all decisions on test images": fidelity_rows(self.fitted.fidelity),
+            },
+        )
+
+    def _test_images(self, rows: Int[np.ndarray, " image"]) -> TestImages:
+        store = self.test
+        return TestImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], decisions_of(store)[rows])
+
+    def _region_side(self) -> float:
+        """Side in pixels of what a unit really sees, where it was measured."""
+        path = self.run.folder / METRICS
+        measured = Evaluation.read(path).numbers.get("effective_field") if path.is_file() else None
+        return measured or REGION * min(self.test.image_size)

@@ -1,0 +1,105 @@
+"""Tables of a run's trees: against the network by level, and what simple surrogates keep of its decisions."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from interpretable.commands.tables import number
+from interpretable.files import write_atomically
+from interpretable.surrogates.fidelity import FidelityRow
+from interpretable.surrogates.fitting import FittedSurrogates
+from interpretable.surrogates.level_measures import LevelMeasures
+
+Rows = tuple[tuple[str, ...], ...]
+
+MEAN = "mean of classes"
+
+
+def level_name(level: int | None) -> str:
+    """``"1"`` for the root, …, ``"leaves"``."""
+    return "leaves" if level is None else str(level)
+
+
+def level_columns(measures: LevelMeasures) -> dict[str, float]:
+    """The numbers of a level by name."""
+    return {
+        "nodes": measures.nodes,
+        "prediction_error": measures.prediction_error,
+        "fitness": measures.fitness,
+        "accuracy": measures.accuracy,
+        "network_accuracy": measures.network_accuracy,
+        **{f"part_error/{part}": error for part, error in measures.part_errors.items()},
+    }
+
+
+def mean_levels(fitted: FittedSurrogates) -> list[dict[str, float | str]]:
+    """The numbers of each level, averaged over the classes."""
+    rows: list[dict[str, float | str]] = []
+    for of_level in zip(*(explained.levels for explained in fitted.classes.values()), strict=True):
+        columns = [level_columns(measures) for measures in of_level]
+        means = {name: float(np.mean([column[name] for column in columns])) for name in columns[0]}
+        rows.append({"level": level_name(of_level[0].level), **means})
+    return rows
+
+
+def level_rows(fitted: FittedSurrogates) -> Rows:
+    """The mean levels as text, the columns' names first."""
+    levels = mean_levels(fitted)
+    names = [name for name in levels[0] if name != "level"]
+    header = ("level", *(_heading(name) for name in names))
+    return (header, *((str(level["level"]), *(number(float(level[name])) for name in names)) for level in levels))
+
+
+def fidelity_rows(fidelity: Sequence[FidelityRow]) -> Rows:
+    """The surrogates as text, the columns' names first."""
+    header = ("surrogate", "depth", "leaves or weights", "fidelity", "accuracy")
+    return (
+        header,
+        *(
+            (
+                row.surrogate,
+                "" if row.depth is None else str(row.depth),
+                "" if row.size is None else str(row.size),
+                number(row.fidelity),
+                number(row.accuracy),
+            )
+            for row in fidelity
+        ),
+    )
+
+
+def write_levels(fitted: FittedSurrogates, path: Path) -> None:
+    """Writes the numbers of every class and level, and their means, as CSV."""
+    rows: list[dict[str, float | str]] = [
+        {"class": name, "level": level_name(measures.level), **level_columns(measures)}
+        for name, explained in fitted.classes.items()
+        for measures in explained.levels
+    ]
+    rows += [{"class": MEAN, **row} for row in mean_levels(fitted)]
+    write_csv(path, (tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)))
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Writes rows of text as CSV, atomically."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def table_of(title: str, rows: Rows) -> Table:
+    """Rows of text for the terminal."""
+    table = Table(rows[0][0], title=title, title_justify="left")
+    for heading in rows[0][1:]:
+        table.add_column(heading, justify="right")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _heading(name: str) -> str:
+    part = name.removeprefix("part_error/")
+    return f"error of {part}" if part != name else name.replace("_", " ")

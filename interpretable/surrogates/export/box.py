@@ -1,0 +1,126 @@
+"""The box of a node in a picture, and text that fits its room whatever it says; all lengths in inches."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
+
+from interpretable.figures import COLOURS
+from interpretable.surrogates.export.review_tree import Bar, ReviewNode
+from interpretable.surrogates.export.words import counted, one_line, shortened, signed, strongest
+
+POSITIVE, NEGATIVE = COLOURS["train"], COLOURS["val"]
+QUIET = "0.4"
+"""Grey of what is read second."""
+
+BOX = 2.7
+"""Width of every box."""
+
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that a picture is the same everywhere."""
+
+_PAD, _LINE, _NAME, _VALUE = 0.1, 0.17, 1.1, 0.62
+_THUMBNAIL, _THUMBNAILS = 0.58, 4
+
+
+def box_height(node: ReviewNode, hidden: int, has_images: bool) -> float:
+    """Height of a node's box: a line for its title, its facts, each bar and the nodes hidden below it."""
+    lines = 1 + bool(node.facts) + len(strongest(node)) + bool(hidden)
+    return 2 * _PAD + 0.02 + lines * _LINE + (_THUMBNAIL + 0.06) * bool(has_images and node.examples)
+
+
+def draw_box(
+    axis: Axes,
+    corner: tuple[float, float],
+    number: int,
+    node: ReviewNode,
+    hidden: int,
+    ends: tuple[float, float],
+    images: Callable[[int], np.ndarray] | None,
+) -> None:
+    """Draws a node.
+
+    Args:
+        axis: In inches, y downwards.
+        corner: Upper left one of the box.
+        number: Of the node, which names the artist.
+        node: What it says.
+        hidden: How many nodes below it are not drawn.
+        ends: Least and greatest contribution of the picture, one scale for all of its bars.
+        images: Gives the node's examples.
+    """
+    x, y = corner
+    height = box_height(node, hidden, images is not None)
+    style = "round,pad=0,rounding_size=0.06"
+    axis.add_patch(
+        FancyBboxPatch(
+            corner, BOX, height, style, facecolor="white", edgecolor="0.7", linewidth=0.8, gid=f"node-{number}"
+        )
+    )
+    y += _PAD + 0.13
+    left, right, room = x + _PAD, x + BOX - _PAD, BOX - 2 * _PAD
+    images_text = write(axis, (right, y), counted(node.images, "image"), 1.0, 7.5, color=QUIET, ha="right")
+    write(axis, (left, y), node.title, room - _room_of(images_text) - 0.1, 9, weight="bold")
+    y += 0.03
+    if node.facts:
+        y += _LINE
+        write(axis, (left, y), " · ".join(f"{name} {value}" for name, value in node.facts), room, 7.5, color=QUIET)
+    for bar in strongest(node):
+        y += _LINE
+        _draw_bar(axis, left, right, y, bar, ends)
+    if hidden:
+        y += _LINE
+        write(axis, (left, y), f"… {counted(hidden, 'node')} below", room, 7.5, color=QUIET, style="italic")
+    if images is not None:
+        for place, example in enumerate(node.examples[:_THUMBNAILS]):
+            _draw_thumbnail(axis, left + place * (_THUMBNAIL + 0.05), y + 0.1, images(example))
+
+
+def write(axis: Axes, at: tuple[float, float], text: str, room: float, size: float, **style: Any) -> Text:
+    """Writes a line with its baseline at a point, shortened to its room; nothing in it is markup."""
+    font = FontProperties(
+        family=_FONT, size=size, weight=style.pop("weight", "normal"), style=style.pop("style", "normal")
+    )
+    line = drawable(text)
+    if _width(line, font) > room:
+        fits = bisect_right(range(2, len(line)), room, key=lambda length: _width(shortened(line, length), font))
+        line = shortened(line, 1 + max(1, fits))
+    return axis.text(*at, line, fontproperties=font, parse_math=False, **style)
+
+
+def drawable(text: str) -> str:
+    """A text on one line, with a square for each character that the font lacks, which matplotlib would warn of."""
+    glyphs = get_font(findfont(FontProperties(family=_FONT)))
+    return "".join(c if glyphs.get_char_index(ord(c)) else "\N{WHITE SQUARE}" for c in one_line(text))
+
+
+def _width(line: str, font: FontProperties) -> float:
+    width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+    return 1.03 * float(width) / 72  # on pixels, letters take up to 3 % more
+
+
+def _room_of(text: Text) -> float:
+    return _width(text.get_text(), text.get_fontproperties())
+
+
+def _draw_bar(axis: Axes, left: float, right: float, y: float, bar: Bar, ends: tuple[float, float]) -> None:
+    write(axis, (left, y), bar.name, _NAME, 7.5)
+    write(axis, (right, y), signed(bar.value), _VALUE, 7.5, color=QUIET, ha="right")
+    start, low, high = left + _NAME + 0.06, min(0.0, ends[0]), max(0.0, ends[1])
+    scale = (right - _VALUE - 0.04 - start) / ((high - low) or 1.0)
+    zero = start - low * scale
+    colour = POSITIVE if bar.value > 0 else NEGATIVE
+    axis.add_patch(Rectangle((zero, y - 0.1), bar.value * scale, 0.11, facecolor=colour, linewidth=0))
+    axis.plot([zero, zero], [y - 0.13, y + 0.04], color="0.6", linewidth=0.6)
+
+
+def _draw_thumbnail(axis: Axes, x: float, y: float, picture: np.ndarray) -> None:
+    height, width = (_THUMBNAIL * side / max(picture.shape[:2]) for side in picture.shape[:2])
+    x, y = x + (_THUMBNAIL - width) / 2, y + (_THUMBNAIL - height) / 2
+    axis.imshow(picture, extent=(x, x + width, y + height, y), aspect="auto", zorder=3)

@@ -1,0 +1,192 @@
+"""The nodes of a growing tree of decision modes, and what each pair of them would cost if it were merged."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Predict = Callable[[Int[np.ndarray, " leaf"], Int[np.ndarray, " image"]], Float[np.ndarray, " image"]]
+"""Fits a rationale to the images of some leaves and says what it predicts for some images."""
+
+
+class ModeNodes:
+    """Nodes in slots 0 to N − 1; a merged node takes the lower slot of its two, which is that of its lowest image.
+
+    Sums over a node's leaves make all that is known of its rationale: with G = Σg, the direction is G / ‖G‖, so that
+    products of images with G, and of the G of two nodes, give what any merged node would predict.
+    """
+
+    alive: np.ndarray
+    """(slot,) which slots hold a node."""
+    number: np.ndarray
+    """(slot,) of the node in the tree."""
+
+    def __init__(
+        self,
+        features: Float[np.ndarray, "image filter"],
+        gradients: Float[np.ndarray, "image filter"],
+        scores: Float[np.ndarray, " image"],
+        penalty: float,
+        temperature: float,
+        predict: Predict | None = None,
+    ) -> None:
+        count = len(scores)
+        self._penalty, self._temperature, self._predict = penalty, temperature, predict
+        self.alive, self.number = np.ones(count, dtype=bool), np.arange(count)
+        self._merged = 0
+        self._leaf_slot = np.arange(count)  # (image,) the node that its leaf is below
+        self._slot = self._leaf_slot.copy()  # (image,) the node that predicts it
+        self._size, self._score_sum = np.ones(count), scores.copy()
+        self._gradients = gradients
+        self._products = gradients @ features.T  # (slot, image) G · x
+        self._gram = gradients @ gradients.T  # (slot, slot) G · G
+        self._sums = self._products.copy()  # (slot, slot) G of the first · Σx of the second
+        self._predicted = scores.copy()  # (image,) ŷ
+        self._largest = float((temperature * scores).max())  # exponents are taken relative to it
+        self._weigh()
+        self._change = np.full((count, count), np.inf)  # (slot, slot) what a merge would add to Θ
+        self._shift = np.zeros((count, count))  # (slot, slot) what it would add to Σŷ
+        self._nearest = np.zeros(count, dtype=np.int64)  # (slot,) the partner of the lowest cost
+
+    def gain(self, first: int, second: int) -> float:
+        """Δ log E of a merge."""
+        return float(self._gains((np.array([first]), np.array([second])))[0])
+
+    def cheapest_pair(self) -> tuple[int, int]:
+        """The pair of the largest Δ log E where every image is below its own ancestors, in O(N).
+
+        There a merge leaves Σŷ as it is, since the intercepts are those of least squares, and Θ decides alone.
+        """
+        slots = np.flatnonzero(self.alive)
+        first = int(slots[self._change[slots, self._nearest[slots]].argmin()])
+        return first, int(self._nearest[first])
+
+    def best_pair(self, per_image: bool) -> tuple[int, int]:
+        """The pair of the largest Δ log E, or of the largest per image of the merged node, in O(k²)."""
+        slots = np.flatnonzero(self.alive)
+        gains = self._gains(np.ix_(slots, slots))
+        if per_image:
+            images = np.bincount(self._slot, minlength=len(self.alive))[slots]
+            gains = gains / np.maximum(images[:, None] + images, 1)
+        first, second = np.unravel_index(gains.argmax(), gains.shape)
+        return int(slots[first]), int(slots[second])
+
+    def join(self, first: int, second: int) -> None:
+        """Merges two nodes into the slot of the first, the lower one."""
+        for sums in (self._size, self._score_sum, self._products, self._gram, self._sums):
+            sums[first] += sums[second]
+        for square in (self._gram, self._sums):
+            square[:, first] += square[:, second]
+        self.alive[second] = False
+        self._change[second] = self._change[:, second] = np.inf
+        self.number[first] = len(self.alive) + self._merged
+        self._merged += 1
+        for slot_of_image in (self._leaf_slot, self._slot):
+            slot_of_image[slot_of_image == second] = first
+        self._predict_again(first)
+        self._weigh()
+
+    def assign_by_cosine(self) -> None:
+        """Gives every image to the node whose direction has the largest cosine to its gradient."""
+        directions = np.zeros_like(self._gradients)
+        np.add.at(directions, self._leaf_slot, self._gradients)
+        slots = np.flatnonzero(self.alive)
+        lengths = np.linalg.norm(directions[slots], axis=1)
+        cosines = self._gradients @ (directions[slots] / np.where(lengths > 0, lengths, 1)[:, None]).T
+        self._slot = slots[cosines.argmax(1)]
+        for slot in slots:
+            self._predict_again(int(slot))
+        self._weigh()
+
+    def compare(self, slots: Int[np.ndarray, " slot"]) -> None:
+        """Finds anew what it would cost to merge each of these nodes with each other one."""
+        every = np.arange(len(self.alive))
+        for slot in slots:
+            others = np.flatnonzero(self.alive & (every != slot))
+            change, shift = self._against(int(slot), others)
+            self._change[slot, others] = self._change[others, slot] = change
+            self._shift[slot, others] = self._shift[others, slot] = shift
+        # A node keeps its partner unless that is gone, has changed, or is no longer the best, or first of the best.
+        stale = self.alive & (~self.alive[self._nearest] | np.isin(self._nearest, slots) | np.isin(every, slots))
+        self._nearest[stale] = self._change[stale].argmin(1)
+        for slot in slots if len(slots) == 1 else ():
+            before = self._change[every, self._nearest]
+            nearer = (self._change[slot] < before) | ((self._change[slot] == before) & (slot < self._nearest))
+            self._nearest[nearer & self.alive & (every != slot)] = slot
+
+    def _against(self, slot: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What merging a node with each of others would add to Θ and to Σŷ, (other,) each."""
+        own = np.flatnonzero(self._slot == slot)
+        theirs = np.flatnonzero(np.isin(self._slot, others))
+        partner = np.searchsorted(others, self._slot[theirs])  # (their image,) position of its node
+        of_own, of_theirs = (
+            self._mean_predictions(slot, others, own, theirs, partner)
+            if self._predict is None
+            else self._fitted_predictions(slot, others, own, theirs, partner)
+        )
+        added = self._weights(of_own).sum(1) - self._weight[own].sum()
+        added += np.bincount(partner, self._weights(of_theirs) - self._weight[theirs], len(others))
+        shift = of_own.sum(1) - self._predicted[own].sum()
+        shift += np.bincount(partner, of_theirs - self._predicted[theirs], len(others))
+        return added, shift
+
+    def _mean_predictions(
+        self, slot: int, others: np.ndarray, own: np.ndarray, theirs: np.ndarray, partner: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the merged nodes predict, (other, own image) and (their image,), along their mean directions."""
+        squares, diagonal = np.diagonal(self._gram), np.diagonal(self._sums)
+        square = squares[slot] + 2 * self._gram[slot, others] + squares[others]
+        length = np.sqrt(np.maximum(square, 0))
+        length = np.where(
+            length > 0, length, np.inf
+        )  # opposite rationales have no direction: only the intercept is left
+        inner = diagonal[slot] + self._sums[slot, others] + self._sums[others, slot] + diagonal[others]
+        intercept = (self._score_sum[slot] + self._score_sum[others] - inner / length) / (
+            self._size[slot] + self._size[others]
+        )
+        of_own = (self._products[slot, own] + self._products[np.ix_(others, own)]) / length[:, None] + intercept[
+            :, None
+        ]
+        products = self._products[slot, theirs] + self._products[self._slot[theirs], theirs]
+        return of_own, products / length[partner] + intercept[partner]
+
+    def _fitted_predictions(
+        self, slot: int, others: np.ndarray, own: np.ndarray, theirs: np.ndarray, partner: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same by fitting each merged node anew."""
+        assert self._predict is not None
+        of_own, of_theirs = np.empty((len(others), len(own))), np.empty(len(theirs))
+        for position, other in enumerate(others):
+            leaves = np.flatnonzero(np.isin(self._leaf_slot, (slot, other)))
+            images = theirs[partner == position]
+            found = self._predict(leaves, np.concatenate([own, images]))
+            of_own[position], of_theirs[partner == position] = found[: len(own)], found[len(own) :]
+        return of_own, of_theirs
+
+    def _predict_again(self, slot: int) -> None:
+        """What a node predicts for its images."""
+        images = np.flatnonzero(self._slot == slot)
+        if self._predict is not None:
+            self._predicted[images] = self._predict(np.flatnonzero(self._leaf_slot == slot), images)
+            return
+        length = np.sqrt(max(self._gram[slot, slot], 0)) or np.inf
+        intercept = (self._score_sum[slot] - self._sums[slot, slot] / length) / self._size[slot]
+        self._predicted[images] = self._products[slot, images] / length + intercept
+
+    def _weigh(self) -> None:
+        """The terms of Θ, and Θ itself."""
+        self._weight = self._weights(self._predicted)
+        self._partition = self._weight.sum()
+
+    def _weights(self, predicted: np.ndarray) -> np.ndarray:
+        """exp(γŷ), relative to the largest score; a prediction far beyond it costs infinitely much."""
+        with np.errstate(over="ignore"):
+            weights: np.ndarray = np.exp(self._temperature * predicted - self._largest)
+        return weights
+
+    def _gains(self, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Δ log E of pairs of slots."""
+        with np.errstate(divide="ignore"):
+            growth = np.log1p(np.maximum(self._change[pairs] / self._partition, -1))
+        gains: np.ndarray = self._penalty + self._temperature * self._shift[pairs] - len(self.alive) * growth
+        return gains
