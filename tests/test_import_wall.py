@@ -9,7 +9,9 @@ RIGHT_HAND_ROOMS = [
         f"interpretable.{room}"
         for room in (
             "activations", "concepts", "convert", "dissection", "evaluation", "evaluation.measures", "losses",
-            "metrics", "receptive_field", "templates",
+            "evaluation.part_removal", "metrics", "receptive_field", "surrogates", "surrogates.approval",
+            "surrogates.export.page", "surrogates.export.picture", "surrogates.filter_labels", "surrogates.fitting",
+            "templates",
         )
     ),
 ]  # fmt: skip

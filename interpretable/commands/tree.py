@@ -51,7 +51,11 @@ def build_trees(
     about = _about(train, test, kind, names)
     write_document(folder / FILE_NAME, _record(fitted, about))
     TreeExport(opened, folder, fitted, about, train, test, names).write()
-    show(table_of("Decision modes against the network on test images, mean over classes", level_rows(fitted)))
+    show(
+        table_of(
+            "Decision modes against the network on test images, mean over classes", level_rows(fitted, every_part=False)
+        )
+    )
     show(table_of("Surrogates of all decisions on test images", fidelity_rows(fitted.fidelity)))
     _log(opened, folder, fitted)
     shown = run / FOLDER

@@ -12,8 +12,6 @@ from interpretable.commands.stores import predict_split
 from interpretable.commands.terminal import show_progress
 from interpretable.commands.tree_images import evenly, filter_regions, pictures
 from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, write_csv, write_levels
-from interpretable.evaluation.evaluation import FILE_NAME as METRICS
-from interpretable.evaluation.evaluation import Evaluation
 from interpretable.files import write_atomically
 from interpretable.runs import Run
 from interpretable.surrogates.document import FILE_NAME, digest_of
@@ -31,8 +29,8 @@ from interpretable.surrogates.records import About
 MOST_PATHS = 3000
 """Test images whose parse paths are in the page, spread evenly: a page of more is slow to open."""
 
-REGION = 0.4
-"""Side of a filter's image regions, as a share of the image's, where its effective field was not measured."""
+REGION = 0.5
+"""Side of the image regions that a filter is shown by, as a share of the image's: units see more, and weigh it less."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class TreeExport:
             document,
             train_images=examples,
             test_images=pictures(dataset, {p.image for tree in document.trees for p in tree.paths}, "test images"),
-            filter_regions=filter_regions(self.test, dataset, filters, self._region_side()),
+            filter_regions=filter_regions(self.test, dataset, filters, REGION * min(self.test.image_size)),
             filter_names=dict(enumerate(self.names.filters)),
         )
 
@@ -122,9 +120,3 @@ class TreeExport:
     def _test_images(self, rows: Int[np.ndarray, " image"]) -> TestImages:
         store = self.test
         return TestImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], decisions_of(store)[rows])
-
-    def _region_side(self) -> float:
-        """Side in pixels of what a unit really sees, where it was measured."""
-        path = self.run.folder / METRICS
-        measured = Evaluation.read(path).numbers.get("effective_field") if path.is_file() else None
-        return measured or REGION * min(self.test.image_size)

@@ -46,10 +46,13 @@ def mean_levels(fitted: FittedSurrogates) -> list[dict[str, float | str]]:
     return rows
 
 
-def level_rows(fitted: FittedSurrogates) -> Rows:
-    """The mean levels as text, the columns' names first."""
+def level_rows(fitted: FittedSurrogates, every_part: bool = True) -> Rows:
+    """The mean levels as text, the columns' names first; the parts' errors each, or their mean alone."""
     levels = mean_levels(fitted)
-    names = [name for name in levels[0] if name != "level"]
+    parts = [name for name in levels[0] if name.startswith("part_error/")]
+    if parts and not every_part:
+        levels = [{**level, "part_error": float(np.mean([level[name] for name in parts]))} for level in levels]
+    names = [name for name in levels[0] if name != "level" and (every_part or name not in parts)]
     header = ("level", *(_heading(name) for name in names))
     return (header, *((str(level["level"]), *(number(float(level[name])) for name in names)) for level in levels))
 

@@ -69,6 +69,8 @@ class StoredScores:
                 f"{self.store.labels.shape[1]}; explain a run on single-label data."
             )
         logits = self._logits
+        if not 0 <= target < max(logits.shape[1], 2):
+            raise SurrogateError(f"The class must be 0 to {max(logits.shape[1], 2) - 1}, got {target}.")
         scores, rows = class_score(logits, target, self.kind), np.arange(len(logits))
         if logits.shape[1] == 1:
             column = self._column(0)
@@ -76,7 +78,8 @@ class StoredScores:
             gradients, intercepts = sign * self._gradients[:, column], sign * self._intercepts[:, column]
             thresholds, rivals = np.zeros(len(scores)), np.full(len(scores), -1)
         else:
-            gradients, intercepts = self._gradients[:, self._column(target)], self._intercepts[:, self._column(target)]
+            column = self._column(target)
+            gradients, intercepts = self._gradients[:, column], self._intercepts[:, column]
             others = _rivals(logits, target)
             thresholds, rivals = others.max(-1), others.argmax(-1)
             if self.kind == "margin":

@@ -1,6 +1,7 @@
 """Decision-mode tree: what a class score rests on, from one rationale for all images down to one for each."""
 
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from interpretable.errors import SurrogateError
 from interpretable.surrogates.black_box import linearise
 from interpretable.surrogates.document import read_document, write_document
+from interpretable.surrogates.imitation import plain_parameters
 from interpretable.surrogates.mode_growth import Assignment, Gain, grow
 from interpretable.surrogates.mode_nodes import Predict
 from interpretable.surrogates.mode_paths import ancestors, node_at, parse_paths
@@ -120,7 +122,8 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         self.n_features_in_ = features.shape[1]
         self.scale_ = rounded(filter_scale(features, self.cells))
         own = self._rationales_to_explain(features, slopes, scores, intercepts)
-        self.temperature_ = float(rounded(np.array([self.temperature or 1 / own.scores.mean()]))[0])
+        temperature = 1 / own.scores.mean() if self.temperature is None else self.temperature
+        self.temperature_ = float(rounded(np.array([temperature]))[0])
         merges = grow(
             own.features,
             own.gradients,
@@ -165,6 +168,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             X: Features, as in `fit`.
             gradients: Of the class score at them.
             level: 1 for the root, 2 for the nodes below it, and so on; the leaves where None or where a path has ended.
+                Where all images merged into one node, that is the root.
             paths: Where the images are, their parse paths where omitted.
 
         Returns:
@@ -195,7 +199,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         check_is_fitted(self)
         return DecisionModeRecord(
             target=self.target,
-            parameters={name: value for name, value in self.get_params().items() if name != "target"},
+            parameters={name: value for name, value in plain_parameters(self).items() if name != "target"},
             scale=tuple(self.scale_.tolist()),
             temperature=self.temperature_,
             nodes=to_records(self.tree_),
@@ -205,7 +209,11 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
     def from_record(cls, record: DecisionModeRecord) -> Self:
         """The tree of a record."""
         parameters: dict[str, Any] = dict(record.parameters)
-        tree = cls(target=record.target, **parameters)
+        if unknown := sorted(set(parameters) - set(cls._get_param_names())):
+            raise SurrogateError(
+                f"parameters has {unknown[0]}, which this version does not know; build the tree again."
+            )
+        tree = cls(**parameters, target=record.target)
         tree._check_arguments()
         tree.scale_, tree.temperature_ = np.array(record.scale), record.temperature
         tree.n_features_in_ = len(record.scale)
@@ -227,15 +235,20 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         Raises:
             SurrogateError: The file is damaged, was edited, or has no such tree.
         """
-        records = {record.target: record for record in read_document(path).decision_modes}
-        if target is None and len(records) == 1:
-            (target,) = records
-        if target not in records:
-            found = ", ".join(records) or "none"
+        records = read_document(path).decision_modes
+        targets = [record.target for record in records]
+        if target is None and len(targets) == 1:
+            (target,) = targets
+        if target not in targets:
             raise SurrogateError(
-                f"{path} holds decision-mode trees of {found}, asked for {target}; choose one of them with target=."
+                f"{path} holds decision-mode trees of {', '.join(targets) or 'none'}, asked for {target}; choose one "
+                "of them with target=."
             )
-        return cls.from_record(records[target])
+        place = targets.index(target)
+        try:
+            return cls.from_record(records[place])
+        except SurrogateError as error:
+            raise SurrogateError(f"{path}: the field decision_modes[{place}].parameters is wrong: {error}") from error
 
     def _place(
         self,
@@ -247,9 +260,11 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         """Images in the tree's units, and the node of each at a level."""
         if level is not None and level < 1:
             raise SurrogateError(f"Levels are counted from 1, the root, got {level}.")
-        found = self.paths(gradients) if paths is None else paths
         sums, slopes = np.asarray(features, dtype=np.float64), np.asarray(gradients, dtype=np.float64)
         _check_images(sums, slopes, self.n_features_in_)
+        found = self.paths(gradients) if paths is None else paths
+        if len(found) != len(sums):
+            raise SurrogateError(f"Paths must be of the {len(sums)} images that features are of, got {len(found)}.")
         return linear_rationales(sums, slopes, np.zeros(len(sums)), self.scale_), node_at(found, level)
 
     def _rationales_to_explain(
@@ -264,13 +279,18 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         if self.intercept == "map":
             if intercepts is None:
                 raise SurrogateError("intercept='map' needs the intercepts of the full maps; pass intercepts=.")
-            own = own._replace(intercepts=np.asarray(intercepts, dtype=np.float64) / own.lengths)
+            given = np.asarray(intercepts, dtype=np.float64)
+            if given.shape != scores.shape or not np.isfinite(given).all():
+                raise SurrogateError(
+                    f"Intercepts must be one finite number for each of {len(scores)} images, got shape {given.shape}."
+                )
+            own = own._replace(intercepts=given / own.lengths)
             own = own._replace(scores=(own.features * own.gradients).sum(1) + own.intercepts)
         if self.temperature is None and not own.scores.mean() > 0:
             raise SurrogateError(
                 f"The scores of {self.target or 'a class'} must be above 0 on average, as 1 / mean is the temperature, "
-                f"got {scores.mean():.3g}; give the images that the network is right on, a margin instead of a logit, "
-                "or temperature=."
+                f"got {own.scores.mean():.3g} over the length of their gradients; give the images that the network is "
+                "right on, a margin instead of a logit, or temperature=."
             )
         return own
 
@@ -294,7 +314,14 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             if getattr(self, name) not in get_args(allowed):
                 words = " or ".join(map(repr, get_args(allowed)))
                 raise SurrogateError(f"{name} must be {words}, got {getattr(self, name)!r}.")
-        if self.cells < 1 or self.penalty < 0 or self.sparsity < 0 or not (self.temperature or 1) > 0:
+        numbers = (self.cells, self.penalty, self.sparsity, 1 if self.temperature is None else self.temperature)
+        if (
+            not all(isinstance(number, Real) for number in numbers)
+            or not np.isfinite(numbers).all()
+            or min(numbers) < 0
+            or self.cells < 1
+            or self.temperature == 0
+        ):
             raise SurrogateError(
                 "cells must be at least 1, penalty and sparsity at least 0 and temperature above 0, got "
                 f"{self.cells}, {self.penalty}, {self.sparsity} and {self.temperature}."

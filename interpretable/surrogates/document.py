@@ -14,6 +14,9 @@ from interpretable.surrogates.records import DocumentRecord
 
 FILE_NAME = "tree.json"
 
+_NO_LETTER = "\ufffd"
+"""What stands for bytes that are no text."""
+
 
 def write_document(path: Path, document: DocumentRecord) -> None:
     """Writes a document as JSON, a node to a line, atomically; its digests are made anew."""
@@ -31,17 +34,8 @@ def read_document(path: str | Path) -> DocumentRecord:
     path = Path(path)
     if not path.is_file():
         raise SurrogateError(f"{path} is missing; write it with `interpretable tree RUN`.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        json.loads(text)
-    except UnicodeDecodeError as error:
-        raise SurrogateError(f"{path} was expected to be JSON in UTF-8, but {error}; build the tree again.") from error
-    except ValueError as error:
-        before = re.findall(r'"(\w+)":', text[: getattr(error, "pos", len(text))]) or ["schema_version"]
-        raise SurrogateError(
-            f"{path} is no whole JSON file: it breaks off or is damaged in the field {before[-1]} ({error}); build the "
-            "tree again with `interpretable tree RUN`."
-        ) from error
+    text = path.read_bytes().decode(errors="replace")
+    _check_whole(path, text)
     try:
         document = DocumentRecord.model_validate_json(text)
     except ValidationError as error:
@@ -50,13 +44,35 @@ def read_document(path: str | Path) -> DocumentRecord:
             f"{path}: the field {_name(first['loc'])} is not as it was written ({first['msg']}); build the tree again "
             "with `interpretable tree RUN`."
         ) from error
-    for name, digest in _digests(document.model_dump(mode="json", exclude={"digests"})).items():
-        if document.digests.get(name) != digest:
+    found = _digests(document.model_dump(mode="json", exclude={"digests"}))
+    for name in found | document.digests:
+        if document.digests.get(name) != found.get(name):
             raise SurrogateError(
                 f"{path}: the field {name} was changed since it was written; build the tree again with `interpretable "
                 "tree RUN`."
             )
+    targets = [record.target for record in document.decision_modes]
+    for place, target in enumerate(targets):
+        if target in targets[:place]:
+            raise SurrogateError(f"{path}: the field decision_modes[{place}].target names {target} once more.")
     return document
+
+
+def _check_whole(path: Path, text: str) -> None:
+    """Refuses text that is no JSON object with a schema version, with the field where it breaks off."""
+    place = text.find(_NO_LETTER) if _NO_LETTER in text else len(text)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        before = re.findall(r'"(\w+)":', text[: min(place, getattr(error, "pos", place))]) or ["schema_version"]
+        raise SurrogateError(
+            f"{path} is no whole JSON file: it breaks off or is damaged in the field {before[-1]} ({error}); build the "
+            "tree again with `interpretable tree RUN`."
+        ) from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise SurrogateError(
+            f"{path}: the field schema_version is missing; build the tree again with `interpretable tree RUN`."
+        )
 
 
 def digest_of(path: Path) -> str:

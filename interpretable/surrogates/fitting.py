@@ -106,7 +106,8 @@ class SurrogateFit:
         logits_without: np.ndarray,
     ) -> ExplainedClass:
         # A rationale of no filter explains nothing: the head is silent on such an image.
-        usable = np.flatnonzero(trained.of_class & (trained.gradients != 0).any(1))
+        fires = trained.features[trained.of_class].any(0)
+        usable = np.flatnonzero(trained.of_class & (trained.gradients[:, fires] != 0).any(1))
         chosen = usable[np.linspace(0, len(usable) - 1, min(self.images, len(usable))).astype(int)]
         info = self.train.layer().info
         fitted = trained.rows(chosen)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from interpretable.errors import SurrogateError
 from interpretable.surrogates.class_scores import ClassScores
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
 from interpretable.surrogates.mode_rationale import linear_rationales
@@ -96,7 +97,15 @@ def level_measures(
         removals: What each image's score loses when a part's filters are set to 0; NaN of other classes' images.
         levels: 1 for the root; None for the leaves.
         paths: Where the images are, their parse paths where omitted.
+
+    Raises:
+        SurrogateError: None of the images is of the class.
     """
+    if not scores.of_class.any():
+        raise SurrogateError(
+            f"A tree is measured on images of its class, but none of {len(scores.scores)} is; give some of "
+            f"{tree.target}."
+        )
     found = tree.paths(scores.gradients) if paths is None else paths
     of_class = scores.of_class
     own_units = linear_rationales(scores.features, scores.gradients, scores.scores, tree.scale_)

@@ -41,7 +41,7 @@ def grow(
 
     A node's rationale is the mean direction of its leaves with the intercept in closed form, so that every score
     follows from products of images with summed gradients. After a merge only the new node is scored, against all k
-    others at once, in O(n·k + N) for its n images. Memory is five N × N matrices.
+    others at once, in O(n·k + N) for its n images. Memory is six N × N matrices.
 
     Args:
         features: x.
@@ -58,12 +58,16 @@ def grow(
     Returns:
         The merges in their order, of equal ones first that of the nodes with the lowest images.
     """
-    nodes = ModeNodes(features, gradients, scores, penalty, temperature or 1 / float(scores.mean()), predict)
+    nodes = ModeNodes(
+        features, gradients, scores, penalty, 1 / float(scores.mean()) if temperature is None else temperature, predict
+    )
     nodes.compare(np.arange(len(scores)))
     in_place = gain == "objective" and assignment == "ancestors"
     merges: list[Merge] = []
     while len(merges) < len(scores) - 1:
-        first, second = nodes.cheapest_pair() if in_place else nodes.best_pair(gain == "per_image")
+        first, second = (
+            nodes.cheapest_pair() if in_place and not nodes.dominated else nodes.best_pair(gain == "per_image")
+        )
         best = nodes.gain(first, second)
         if not best > 0:
             break

@@ -5,8 +5,15 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from interpretable.surrogates.mode_rationale import CANCELLED
+
 Predict = Callable[[Int[np.ndarray, " leaf"], Int[np.ndarray, " image"]], Float[np.ndarray, " image"]]
 """Fits a rationale to the images of some leaves and says what it predicts for some images."""
+
+_LEAST = np.finfo(np.float64).tiny
+"""What Θ is at the least: images whose scores are 700/γ below the largest count as this far below."""
+
+_NEARLY_ALL = 0.999
 
 
 class ModeNodes:
@@ -44,6 +51,7 @@ class ModeNodes:
         self._predicted = scores.copy()  # (image,) ŷ
         self._largest = float((temperature * scores).max())  # exponents are taken relative to it
         self._weigh()
+        self._joint = np.full((count, count), np.inf)  # (slot, slot) what a merged node would have of Θ
         self._change = np.full((count, count), np.inf)  # (slot, slot) what a merge would add to Θ
         self._shift = np.zeros((count, count))  # (slot, slot) what it would add to Σŷ
         self._nearest = np.zeros(count, dtype=np.int64)  # (slot,) the partner of the lowest cost
@@ -51,6 +59,11 @@ class ModeNodes:
     def gain(self, first: int, second: int) -> float:
         """Δ log E of a merge."""
         return float(self._gains((np.array([first]), np.array([second])))[0])
+
+    @property
+    def dominated(self) -> bool:
+        """Whether one node has nearly all of Θ, so that its costs are equal up to rounding."""
+        return bool(self._of_slot.max() > _NEARLY_ALL * self._of_slot.sum())
 
     def cheapest_pair(self) -> tuple[int, int]:
         """The pair of the largest Δ log E where every image is below its own ancestors, in O(N).
@@ -78,7 +91,8 @@ class ModeNodes:
         for square in (self._gram, self._sums):
             square[:, first] += square[:, second]
         self.alive[second] = False
-        self._change[second] = self._change[:, second] = np.inf
+        for square in (self._joint, self._change):
+            square[second] = square[:, second] = np.inf
         self.number[first] = len(self.alive) + self._merged
         self._merged += 1
         for slot_of_image in (self._leaf_slot, self._slot):
@@ -92,20 +106,22 @@ class ModeNodes:
         np.add.at(directions, self._leaf_slot, self._gradients)
         slots = np.flatnonzero(self.alive)
         lengths = np.linalg.norm(directions[slots], axis=1)
-        cosines = self._gradients @ (directions[slots] / np.where(lengths > 0, lengths, 1)[:, None]).T
+        lengths = np.where(lengths > CANCELLED * self._size[slots], lengths, np.inf)
+        cosines = self._gradients @ (directions[slots] / lengths[:, None]).T
         self._slot = slots[cosines.argmax(1)]
         for slot in slots:
             self._predict_again(int(slot))
         self._weigh()
 
     def compare(self, slots: Int[np.ndarray, " slot"]) -> None:
-        """Finds anew what it would cost to merge each of these nodes with each other one."""
+        """Finds anew what it would cost to merge a node with each other one, or all nodes with one another."""
         every = np.arange(len(self.alive))
         for slot in slots:
-            others = np.flatnonzero(self.alive & (every != slot))
-            change, shift = self._against(int(slot), others)
-            self._change[slot, others] = self._change[others, slot] = change
-            self._shift[slot, others] = self._shift[others, slot] = shift
+            others = np.flatnonzero(self.alive & (every > slot if len(slots) > 1 else every != slot))
+            joint, shift = self._against(int(slot), others)
+            change = joint - self._of_slot[slot] - self._of_slot[others]
+            for square, values in ((self._joint, joint), (self._change, change), (self._shift, shift)):
+                square[slot, others] = square[others, slot] = values
         # A node keeps its partner unless that is gone, has changed, or is no longer the best, or first of the best.
         stale = self.alive & (~self.alive[self._nearest] | np.isin(self._nearest, slots) | np.isin(every, slots))
         self._nearest[stale] = self._change[stale].argmin(1)
@@ -115,7 +131,7 @@ class ModeNodes:
             self._nearest[nearer & self.alive & (every != slot)] = slot
 
     def _against(self, slot: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What merging a node with each of others would add to Θ and to Σŷ, (other,) each."""
+        """What a node merged with each of others would have of Θ, and what that adds to Σŷ, (other,) each."""
         own = np.flatnonzero(self._slot == slot)
         theirs = np.flatnonzero(np.isin(self._slot, others))
         partner = np.searchsorted(others, self._slot[theirs])  # (their image,) position of its node
@@ -124,11 +140,10 @@ class ModeNodes:
             if self._predict is None
             else self._fitted_predictions(slot, others, own, theirs, partner)
         )
-        added = self._weights(of_own).sum(1) - self._weight[own].sum()
-        added += np.bincount(partner, self._weights(of_theirs) - self._weight[theirs], len(others))
+        joint = self._weights(of_own).sum(1) + np.bincount(partner, self._weights(of_theirs), len(others))
         shift = of_own.sum(1) - self._predicted[own].sum()
         shift += np.bincount(partner, of_theirs - self._predicted[theirs], len(others))
-        return added, shift
+        return joint, shift
 
     def _mean_predictions(
         self, slot: int, others: np.ndarray, own: np.ndarray, theirs: np.ndarray, partner: np.ndarray
@@ -137,9 +152,8 @@ class ModeNodes:
         squares, diagonal = np.diagonal(self._gram), np.diagonal(self._sums)
         square = squares[slot] + 2 * self._gram[slot, others] + squares[others]
         length = np.sqrt(np.maximum(square, 0))
-        length = np.where(
-            length > 0, length, np.inf
-        )  # opposite rationales have no direction: only the intercept is left
+        # Opposite rationales have no mean direction: only the intercept is left.
+        length = np.where(length > CANCELLED * (self._size[slot] + self._size[others]), length, np.inf)
         inner = diagonal[slot] + self._sums[slot, others] + self._sums[others, slot] + diagonal[others]
         intercept = (self._score_sum[slot] + self._score_sum[others] - inner / length) / (
             self._size[slot] + self._size[others]
@@ -169,14 +183,14 @@ class ModeNodes:
         if self._predict is not None:
             self._predicted[images] = self._predict(np.flatnonzero(self._leaf_slot == slot), images)
             return
-        length = np.sqrt(max(self._gram[slot, slot], 0)) or np.inf
+        length = np.sqrt(max(self._gram[slot, slot], 0))
+        length = length if length > CANCELLED * self._size[slot] else np.inf
         intercept = (self._score_sum[slot] - self._sums[slot, slot] / length) / self._size[slot]
         self._predicted[images] = self._products[slot, images] / length + intercept
 
     def _weigh(self) -> None:
-        """The terms of Θ, and Θ itself."""
-        self._weight = self._weights(self._predicted)
-        self._partition = self._weight.sum()
+        """What each node has of Θ."""
+        self._of_slot = np.bincount(self._slot, self._weights(self._predicted), len(self.alive))
 
     def _weights(self, predicted: np.ndarray) -> np.ndarray:
         """exp(γŷ), relative to the largest score; a prediction far beyond it costs infinitely much."""
@@ -185,8 +199,16 @@ class ModeNodes:
         return weights
 
     def _gains(self, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Δ log E of pairs of slots."""
-        with np.errstate(divide="ignore"):
-            growth = np.log1p(np.maximum(self._change[pairs] / self._partition, -1))
+        """Δ log E of pairs of slots, also where one of them has nearly all of Θ."""
+        first, second = np.broadcast_arrays(*pairs)
+        left = self._of_slot.copy()
+        largest = np.argsort(left)[-2:]
+        left[largest] = 0
+        # Σ over all other nodes, in which no large term is added and taken away again.
+        others = left.sum() - (left[first] + left[second])
+        for slot in largest:
+            others = others + np.where((first == slot) | (second == slot), 0, self._of_slot[slot])
+        after = np.maximum(others, 0) + self._joint[pairs]
+        growth = np.log(np.maximum(after, _LEAST)) - np.log(self._of_slot.sum())
         gains: np.ndarray = self._penalty + self._temperature * self._shift[pairs] - len(self.alive) * growth
         return gains

@@ -8,6 +8,9 @@ from jaxtyping import Float, Int
 ABSENT = -1
 """Stands where a path has ended already."""
 
+_PRODUCTS = 2**24
+"""Of images and nodes that are held at once, 128 MiB."""
+
 
 def parse_paths(
     gradients: Float[np.ndarray, "image filter"],
@@ -25,8 +28,18 @@ def parse_paths(
         Node numbers, `ABSENT` after a leaf; of equal cosines the first child's.
     """
     lengths = np.linalg.norm(weights, axis=1)
-    cosines = gradients @ (weights / np.where(lengths > 0, lengths, 1)[:, None]).T  # up to the images' own lengths
-    node = np.zeros(len(gradients), dtype=np.int64)
+    directions = weights / np.where(lengths > 0, lengths, 1)[:, None]
+    parts = np.array_split(gradients, 1 + len(gradients) * len(weights) // _PRODUCTS)
+    paths = [_paths_of(part @ directions.T, children) for part in parts]
+    depth = max(path.shape[1] for path in paths)
+    return np.concatenate([np.pad(p, ((0, 0), (0, depth - p.shape[1])), constant_values=ABSENT) for p in paths])
+
+
+def _paths_of(
+    cosines: Float[np.ndarray, "image node"], children: Sequence[Sequence[int]]
+) -> Int[np.ndarray, "image depth"]:
+    """Paths by the cosines of images and nodes, which may lack a factor for each image."""
+    node = np.zeros(len(cosines), dtype=np.int64)
     path = [node]
     numbers = np.array([len(below) for below in children])
     while (goes_on := (node != ABSENT) & (numbers[node] > 0)).any():
@@ -34,7 +47,7 @@ def parse_paths(
         table = _padded([children[number] for number in np.unique(node[images])])
         options = table[np.unique(node[images], return_inverse=True)[1]]  # (image, child)
         similar = np.where(options == ABSENT, -np.inf, np.take_along_axis(cosines[images], np.maximum(options, 0), 1))
-        node = np.full(len(gradients), ABSENT)
+        node = np.full(len(cosines), ABSENT)
         node[images] = options[np.arange(len(images)), similar.argmax(1)]
         path.append(node)
     return np.stack(path, axis=1)

@@ -11,6 +11,9 @@ from sklearn.linear_model import Lasso, LassoLars
 _SWEEPS = 2000
 """Of coordinate descent, which takes tens of them where there are more images than filters."""
 
+CANCELLED = 1e-7
+"""Length of the sum of unit vectors, as a share of their number, up to which it is rounding, and they have no mean."""
+
 
 class LinearRationales(NamedTuple):
     """y = g · x + b of each image, in units in which g has length 1."""
@@ -35,8 +38,8 @@ class Rationale(NamedTuple):
 
 
 def filter_scale(sums: Float[np.ndarray, "image filter"], cells: int = 1) -> Float[np.ndarray, " filter"]:
-    """S of each filter: its mean activation over images and cells, 0 for one that never fires."""
-    scale: np.ndarray = sums.mean(0) / cells
+    """Scale s of each filter: its mean activation, by size, over images and cells; 0 for one that never fires."""
+    scale: np.ndarray = np.abs(sums).mean(0) / cells
     return scale
 
 
@@ -70,7 +73,7 @@ def mean_direction(gradients: Float[np.ndarray, "image filter"]) -> Float[np.nda
     """The unit vector with the largest mean cosine to unit gradients: their normalised sum, 0 where they cancel."""
     total = gradients.sum(0)
     length = float(np.linalg.norm(total))
-    direction: np.ndarray = total / length if length > 0 else total
+    direction: np.ndarray = total / length if length > CANCELLED * len(gradients) else np.zeros_like(total)
     return direction
 
 
@@ -97,7 +100,8 @@ def select_filters(
     """
     alpha = sparsity * np.sqrt(len(scores)) / 2  # scikit-learn halves the squares
     count, filters = features.shape
-    lasso = Lasso(alpha, max_iter=_SWEEPS) if count > filters else LassoLars(alpha, max_iter=4 * filters)
+    descends = count > filters and alpha > 0
+    lasso = Lasso(alpha, max_iter=_SWEEPS) if descends else LassoLars(alpha, max_iter=4 * filters)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of images that are equal up to rounding
         lasso.fit(features * direction, scores)

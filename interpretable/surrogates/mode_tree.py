@@ -142,8 +142,10 @@ def from_records(records: Sequence[ModeRecord]) -> ModeTree:
 def rounded(values: np.ndarray) -> np.ndarray:
     """The nearest numbers of `_DIGITS` significant decimal digits, which a file holds exactly and in few characters."""
     size = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))
-    size = np.where(np.isfinite(size), size, 0)
-    result: np.ndarray = np.vectorize(round, otypes=[float])(values, (_DIGITS - 1 - size).astype(int))
+    places = np.clip(np.nan_to_num(_DIGITS - 1 - size), -300, 300)  # powers of ten that are finite
+    # Powers of ten up to 22 are exact, so the quotient, or the product, is the number nearest to the decimal one.
+    after, before = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    result: np.ndarray = np.rint(values / before * after) / after * before
     return result
 
 

@@ -26,6 +26,19 @@ def _check_children(children: Sequence[tuple[int, ...]]) -> None:
         raise ValueError(f"nodes has {len(children) - 1 - len(above)} that no children name")
 
 
+def _check_images(nodes: Sequence["ModeRecord"]) -> None:
+    """Leaves must hold the images from 0 on, one each, and every other node those below it."""
+    leaves, seen = sum(not node.children for node in nodes), set[int]()
+    for number, node in enumerate(nodes):
+        if not node.children:
+            if node.image is None or node.image >= leaves or node.image in seen:
+                raise ValueError(f"nodes[{number}].image is {node.image}, not one of {leaves} images of its own")
+            seen.add(node.image)
+        below = sum(nodes[child].images for child in node.children) if node.children else 1
+        if node.images != below or (node.children and node.image is not None):
+            raise ValueError(f"nodes[{number}].images is {node.images} with {below} images below it")
+
+
 class About(Record):
     """Of which network and images the surrogates are; empty for one that was fitted to plain arrays."""
 
@@ -94,6 +107,7 @@ class DecisionModeRecord(Record):
             if any(contribution.filter >= filters for contribution in node.contributions):
                 raise ValueError(f"nodes[{number}].contributions name a filter beyond the {filters} of scale")
         _check_children([node.children for node in self.nodes])
+        _check_images(self.nodes)
         return self
 
 

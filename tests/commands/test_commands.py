@@ -547,7 +547,8 @@ def test_help_lists_every_command_without_loading_torch():
         if words == ["--help"]:
             assert result.returncode == 0
             for name in (
-                "activations", "evaluate", "dissect", "compare", "convert", "fit", "validate", "test", "predict",
+                "activations", "evaluate", "dissect", "compare", "tree", "tree-labels", "review", "convert", "fit",
+                "validate", "test", "predict",
             ):  # fmt: skip
                 assert re.search(rf"\b{name}\b", result.stdout)
 

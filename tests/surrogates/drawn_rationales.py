@@ -39,15 +39,18 @@ MODES = 3
 def planted_images(of_mode: int = 6, seed: int = 0) -> tuple[Images, np.ndarray]:
     """Three decision modes of two filters each, and the mode of each image, in random order.
 
-    A mode's score rests on its own filters alone, which fire nearly alike in all of its images, whereas the filters of
-    the other modes vary: a rationale that two modes shared would spread the scores of both.
+    A mode's score rests on its own filters alone, which fire alike in all of its images, whereas the filters of the
+    other modes vary, and more in one of the two modes than in the other: a rationale that two modes shared would spread
+    the scores of both. All filters have the same mean.
     """
     random = np.random.default_rng(seed)
     mode = random.permutation(np.repeat(np.arange(MODES), of_mode))
-    own = np.arange(2 * MODES) // 2 == mode[:, None]
-    sums = np.where(own, 5 + random.normal(0, 0.05, own.shape), random.uniform(0, 10, own.shape))
-    gradients = np.where(own, 1 + random.normal(0, 0.02, own.shape), random.normal(0, 0.02, own.shape))
-    return Images(sums, gradients, 3 + random.normal(0, 0.02, len(mode))), mode
+    filter_mode = np.arange(2 * MODES) // 2
+    after = (filter_mode - mode[:, None]) % MODES
+    low, high = random.uniform(0, 3, after.shape), random.uniform(7, 10, after.shape)
+    sums = np.choose(after, [5 + random.normal(0, 0.01, after.shape), low, high])
+    gradients = (after == 0) + random.normal(0, 0.001, after.shape)
+    return Images(sums, gradients, 3 + random.normal(0, 0.01, len(mode))), mode
 
 
 def fitted(images: Images, **options: object) -> DecisionModeTree:

@@ -161,11 +161,11 @@ def test_images_that_are_all_alike_select_nothing(images: int) -> None:
 def test_selections_weigh_keep_or_ignore_what_the_lasso_found() -> None:
     x, g, y = random_rationales(20, 6)
     own = LinearRationales(x, g, y, np.zeros(20), np.ones(20))
-    direction, alpha = mean_direction(g), select_filters(x, mean_direction(g), y, 0.05)
+    direction, alpha = mean_direction(g), select_filters(x, mean_direction(g), y, 0.01)
     assert 0 < (alpha != 0).sum() < 6
     expected = {"all": direction, "binary": direction * (alpha != 0), "sparse": direction * alpha}
     for selection, weights in expected.items():
-        found = fit_rationale(own, selection, 0.05)
+        found = fit_rationale(own, selection, 0.01)
         assert found.weights.tolist() == weights.tolist()
         assert found.intercept == pytest.approx(float((y - x @ weights).mean()), abs=1e-12)
 
@@ -179,9 +179,18 @@ def test_a_single_image_keeps_its_own_rationale(selection: str) -> None:
 
 
 def test_seven_significant_digits_are_kept_of_any_size() -> None:
-    values = np.array([0.0, 123456789.0, -1.23456789e-12, 9.99999996, 5e-324, 1.7e308, np.nan, -0.5])
-    expected = [0.0, 123456800.0, -1.234568e-12, 10.0, 5e-324, 1.7e308, np.nan, -0.5]
-    np.testing.assert_array_equal(rounded(values), expected)
+    values = np.array([0.0, 123456789.0, -1.23456789e-12, 9.99999996, 1.2345678e-200, 1.7e308, np.nan, -0.5])
+    expected = [0.0, 123456800.0, -1.234568e-12, 10.0, 1.234568e-200, 1.7e308, np.nan, -0.5]
+    np.testing.assert_allclose(rounded(values), expected, rtol=1e-15)
+    random = np.random.default_rng(0)
+    values = random.normal(size=2000) * 10.0 ** random.uniform(-12, 12, 2000)
+    assert rounded(values).tolist() == [float(f"{value:.6e}") for value in values]
+    assert rounded(rounded(values)).tolist() == rounded(values).tolist()
+
+
+@pytest.mark.parametrize("value", [5e-324, 2.5e-310, -1e-303, 0.0])
+def test_numbers_next_to_zero_stay_next_to_zero(value: float) -> None:
+    assert abs(rounded(np.array([value]))[0] - value) <= 1e-302
 
 
 class PiecewiseLinear(nn.Module):
