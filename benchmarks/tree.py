@@ -257,7 +257,7 @@ def measure_growth(console: Console, numbers: list[int], filters: int) -> None:
             f"{log(grown / before[1]) / log(images / before[0]):.2f}" if before else "",
             f"{floor:.3g}",
             f"{grown / floor:.1f}",
-            f"{peak / 1e6:.0f}",
+            f"{peak / 1e6:.3g}",
             f"{peak / (8 * images**2):.1f}",
             f"{dense:.3g}",
             f"{sparse:.3g}",

@@ -47,12 +47,15 @@ def evaluate_run(run: Run, layer: str | None = None, random_network: bool = True
 
 
 def evaluated(run: Run) -> Evaluation:
-    """The evaluation in the run folder, made anew where it is missing, damaged or of other weights."""
+    """The evaluation in the run folder, made anew where it is missing, damaged, or of other weights or images."""
     try:
         found = Evaluation.read(run.folder / FILE_NAME)
     except RunError:
         return evaluate_run(run)
-    return found if found.about.get("model") == weights_digest(run.model) else evaluate_run(run)
+    splits: tuple[Split, ...] = ("train", "test")
+    data = {split: predict_split(run, split).predict_dataset.fingerprint() for split in splits}
+    same = found.about.get("model") == weights_digest(run.model) and found.about.get("data") == data
+    return found if same else evaluate_run(run)
 
 
 def measure(run: Run, filters: StoredFilters) -> Evaluation:

@@ -15,6 +15,7 @@ from interpretable.errors import ConfigurationError
 from interpretable.evaluation.part_removal import logits_without
 from interpretable.runs import Run, load_run
 from interpretable.surrogates.class_scores import Kind
+from interpretable.surrogates.decision_mode_tree import DecisionModeTree
 from interpretable.surrogates.document import FILE_NAME, write_document
 from interpretable.surrogates.export.mode_view import Names
 from interpretable.surrogates.filter_labels import FilterLabel, merged, parts_of, read_labels
@@ -31,10 +32,12 @@ def build_trees(
     if score not in get_args(Kind):
         raise ConfigurationError(f"--score must be margin or logit, got {score!r}.")
     kind = cast(Kind, score)
+    DecisionModeTree(**parameters).check_arguments()
     opened = load_run(run)
-    named = _labels(opened, labels)
+    if labels is not None and not labels.is_file():
+        raise ConfigurationError(f"{labels} is missing; write it with `interpretable tree-labels {run}`.")
     train, test = _stores(opened, classes, kind)
-    names = _names(named, train)
+    names = _names(_labels(opened, labels), train)
     targets = [train.classes.index(name) for name in classes] or _all_targets(train)
     without = logits_without(
         opened.model.net.forward_head,
@@ -66,8 +69,6 @@ def build_trees(
 def _labels(run: Run, path: Path | None) -> list[FilterLabel]:
     """What filters are called: by a reviewer's file, or the parts that they were found in."""
     filters = run.model.net.num_filters
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"{path} is missing; write it with `interpretable tree-labels {run.folder}`.")
     has_parts = bool(predict_split(run, "test").predict_dataset.data.parts)
     suggested = suggested_labels(run) if has_parts else [FilterLabel(number) for number in range(filters)]
     return suggested if path is None else merged(suggested, read_labels(path, filters))
@@ -116,7 +117,10 @@ def _about(train: ActivationStore, test: ActivationStore, score: Kind, names: Na
 def _record(fitted: FittedSurrogates, about: About) -> DocumentRecord:
     return DocumentRecord(
         about=about,
-        decision_modes=tuple(explained.tree.to_record() for explained in fitted.classes.values()),
+        decision_modes=tuple(
+            explained.tree.to_record().model_copy(update={"fitted_images": tuple(explained.fitted_images.tolist())})
+            for explained in fitted.classes.values()
+        ),
         filter_tree=fitted.filter_tree.to_record(),
         linear=fitted.linear.to_record(),
     )

@@ -18,7 +18,7 @@ from interpretable.surrogates.document import FILE_NAME, digest_of
 from interpretable.surrogates.export.dot import tree_dot
 from interpretable.surrogates.export.filter_tree_view import view_filter_tree
 from interpretable.surrogates.export.levels import draw_levels
-from interpretable.surrogates.export.mode_view import Names, TestImages, view_modes
+from interpretable.surrogates.export.mode_view import Names, ShownImages, view_modes
 from interpretable.surrogates.export.page import write_page
 from interpretable.surrogates.export.picture import draw_tree
 from interpretable.surrogates.export.review_tree import ReviewDocument, ReviewTree
@@ -31,6 +31,9 @@ MOST_PATHS = 3000
 
 REGION = 0.5
 """Side of the image regions that a filter is shown by, as a share of the image's: units see more, and weigh it less."""
+
+_PICTURE = re.compile(r"\d+(_[A-Za-z0-9_]*)?\.(dot|png|svg)")
+"""Names of the trees' graphs and pictures, of which those of trees before do not stay."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ class TreeExport:
         nodes = [node for tree in document.trees for node in tree.nodes.values()]
         shown = {index for node in nodes for index in node.examples}
         examples = pictures(predict_split(self.run, "train").predict_dataset, shown, "examples")
+        for before in self.folder.iterdir():
+            if _PICTURE.fullmatch(before.name):
+                before.unlink()
         for place, tree in enumerate(show_progress(document.trees, "pictures")):
-            name = f"{place}_{re.sub(r'[^A-Za-z0-9]+', '_', tree.name).strip('_')}"
+            name = re.sub(r"[^A-Za-z0-9]+", "_", f"{place} {tree.name}").strip("_")
             write_atomically(self.folder / f"{name}.dot", tree_dot(tree))
             for suffix in ("png", "svg"):
                 draw_tree(tree, self.folder / f"{name}.{suffix}", images=examples.__getitem__)
@@ -117,6 +123,6 @@ class TreeExport:
             },
         )
 
-    def _test_images(self, rows: Int[np.ndarray, " image"]) -> TestImages:
+    def _test_images(self, rows: Int[np.ndarray, " image"]) -> ShownImages:
         store = self.test
-        return TestImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], decisions_of(store)[rows])
+        return ShownImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], decisions_of(store)[rows])

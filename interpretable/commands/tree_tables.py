@@ -41,7 +41,7 @@ def mean_levels(fitted: FittedSurrogates) -> list[dict[str, float | str]]:
     rows: list[dict[str, float | str]] = []
     for of_level in zip(*(explained.levels for explained in fitted.classes.values()), strict=True):
         columns = [level_columns(measures) for measures in of_level]
-        means = {name: float(np.mean([column[name] for column in columns])) for name in columns[0]}
+        means = {name: _mean([column[name] for column in columns]) for name in columns[0]}
         rows.append({"level": level_name(of_level[0].level), **means})
     return rows
 
@@ -51,10 +51,10 @@ def level_rows(fitted: FittedSurrogates, every_part: bool = True) -> Rows:
     levels = mean_levels(fitted)
     parts = [name for name in levels[0] if name.startswith("part_error/")]
     if parts and not every_part:
-        levels = [{**level, "part_error": float(np.mean([level[name] for name in parts]))} for level in levels]
+        levels = [{**level, "part_error": _mean([float(level[name]) for name in parts])} for level in levels]
     names = [name for name in levels[0] if name != "level" and (every_part or name not in parts)]
     header = ("level", *(_heading(name) for name in names))
-    return (header, *((str(level["level"]), *(number(float(level[name])) for name in names)) for level in levels))
+    return (header, *((str(level["level"]), *(_cell(name, float(level[name])) for name in names)) for level in levels))
 
 
 def fidelity_rows(fidelity: Sequence[FidelityRow]) -> Rows:
@@ -101,6 +101,16 @@ def table_of(title: str, rows: Rows) -> Table:
     for row in rows[1:]:
         table.add_row(*row)
     return table
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of those that are there, NaN without any."""
+    there = [value for value in values if not np.isnan(value)]
+    return float(np.mean(there)) if there else np.nan
+
+
+def _cell(name: str, value: float) -> str:
+    return f"{value:.3g}" if name == "nodes" else number(value)
 
 
 def _heading(name: str) -> str:

@@ -93,8 +93,8 @@ def _read_file(path: Path) -> AnnotationTable:
     _refuse(
         path, lines, ~known, "split was expected to be one of train, validation, val, test; found {}", cells["split"]
     )
-    numbers = np.stack([_part_numbers(path, lines, cells, part) for part in parts] or [np.empty((0, len(lines), 4))])
-    boxes = numbers.transpose(1, 0, 2).astype(np.float32)
+    numbers = [_part_numbers(path, lines, cells, part) for part in parts]
+    boxes = (np.stack(numbers, 1) if numbers else np.empty((len(lines), 0, 4))).astype(np.float32)
     landmarks = boxes[..., :2].copy()
     boxes[np.isnan(boxes).any(axis=-1)] = np.nan
     splits = np.where(cells["split"] == "val", "validation", cells["split"])

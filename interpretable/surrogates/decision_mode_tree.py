@@ -108,7 +108,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             SurrogateError: An argument is out of its range, arrays do not fit together or are not finite, scores are
                 not above 0 on average, or a score depends on no filter.
         """
-        self._check_arguments()
+        self.check_arguments()
         if callable(y):
             y, gradients = linearise(y, np.asarray(X, dtype=np.float64))
         if gradients is None:
@@ -214,7 +214,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
                 f"parameters has {unknown[0]}, which this version does not know; build the tree again."
             )
         tree = cls(**parameters, target=record.target)
-        tree._check_arguments()
+        tree.check_arguments()
         tree.scale_, tree.temperature_ = np.array(record.scale), record.temperature
         tree.n_features_in_ = len(record.scale)
         tree.tree_ = from_records(record.nodes)
@@ -302,7 +302,12 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
 
         return predict
 
-    def _check_arguments(self) -> None:
+    def check_arguments(self) -> None:
+        """Refuses arguments out of their range, as `fit` does.
+
+        Raises:
+            SurrogateError: One of them is.
+        """
         choices = {
             "selection": Selection,
             "pair_scores": PairScores,

@@ -108,6 +108,10 @@ class SurrogateFit:
         # A rationale of no filter explains nothing: the head is silent on such an image.
         fires = trained.features[trained.of_class].any(0)
         usable = np.flatnonzero(trained.of_class & (trained.gradients[:, fires] != 0).any(1))
+        if not len(usable):
+            raise SurrogateError(
+                "no training image of the class has a rationale; train on some, or choose other classes"
+            )
         chosen = usable[np.linspace(0, len(usable) - 1, min(self.images, len(usable))).astype(int)]
         info = self.train.layer().info
         fitted = trained.rows(chosen)

@@ -62,14 +62,15 @@ def part_contribution_errors(
     removals: Float[np.ndarray, "image part"],
     scores: Float[np.ndarray, " image"],
 ) -> Float[np.ndarray, " part"]:
-    """Mean |ϱ̂ − ϱ*| of each part over the mean score.
+    """Mean |ϱ̂ − ϱ*| of each part over the mean score; NaN where that is not above 0.
 
     Args:
         contributions: ϱ̂, the sum of the contributions of the part's filters.
         removals: ϱ*, what the score loses when the part's filters are set to 0.
         scores: y.
     """
-    errors: np.ndarray = np.abs(contributions - removals).mean(0) / scores.mean()
+    mean = scores.mean()
+    errors: np.ndarray = np.abs(contributions - removals).mean(0) / (mean if mean > 0 else np.nan)
     return errors
 
 

@@ -123,8 +123,12 @@ class ModeNodes:
             for square, values in ((self._joint, joint), (self._change, change), (self._shift, shift)):
                 square[slot, others] = square[others, slot] = values
         # A node keeps its partner unless that is gone, has changed, or is no longer the best, or first of the best.
-        stale = self.alive & (~self.alive[self._nearest] | np.isin(self._nearest, slots) | np.isin(every, slots))
-        self._nearest[stale] = self._change[stale].argmin(1)
+        renewed = ~self.alive
+        renewed[slots] = True
+        for slot in np.flatnonzero(
+            self.alive & (renewed | renewed[self._nearest])
+        ):  # a row at a time: no copy of the matrix
+            self._nearest[slot] = self._change[slot].argmin()
         for slot in slots if len(slots) == 1 else ():
             before = self._change[every, self._nearest]
             nearer = (self._change[slot] < before) | ((self._change[slot] == before) & (slot < self._nearest))
@@ -133,8 +137,10 @@ class ModeNodes:
     def _against(self, slot: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a node merged with each of others would have of Θ, and what that adds to Σŷ, (other,) each."""
         own = np.flatnonzero(self._slot == slot)
-        theirs = np.flatnonzero(np.isin(self._slot, others))
-        partner = np.searchsorted(others, self._slot[theirs])  # (their image,) position of its node
+        position = np.full(len(self.alive), -1)
+        position[others] = np.arange(len(others))
+        theirs = np.flatnonzero(position[self._slot] >= 0)
+        partner = position[self._slot[theirs]]  # (their image,) position of its node among the others
         of_own, of_theirs = (
             self._mean_predictions(slot, others, own, theirs, partner)
             if self._predict is None

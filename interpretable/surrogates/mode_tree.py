@@ -11,7 +11,7 @@ from interpretable.surrogates.mode_paths import ABSENT
 from interpretable.surrogates.mode_rationale import LinearRationales, Rationale, mean_direction, select_filters
 from interpretable.surrogates.records import Contribution, ModeRecord
 
-Selection = Literal["sparse", "binary", "all"]
+Selection = Literal["all", "binary", "sparse"]
 
 TOP = 10
 """Filters whose contributions are kept with each node."""

@@ -74,7 +74,7 @@ class ModeRecord(Record):
     children: tuple[PositiveInt, ...]
     """Numbers of the nodes below it, none for a leaf."""
     image: NonNegativeInt | None
-    """Of a leaf: its image, an index into the fitted data set."""
+    """Of a leaf: its image, a position among those that the tree was fitted to."""
     gain: FiniteFloat | None
     """Δ log E of the merge that made it, in nats; of leaves and the root none."""
     intercept: FiniteFloat
@@ -92,6 +92,9 @@ class DecisionModeRecord(Record):
     """The class whose score it explains."""
     parameters: dict[str, Value]
     """Of the estimator, by name."""
+    fitted_images: tuple[NonNegativeInt, ...] = ()
+    """Index in the training data of each image that it was fitted to, which leaves are numbered by; empty where that
+    is the number itself."""
     scale: tuple[FiniteFloat, ...]
     """s of each filter, which its sums are divided by."""
     temperature: FiniteFloat
@@ -108,6 +111,10 @@ class DecisionModeRecord(Record):
                 raise ValueError(f"nodes[{number}].contributions name a filter beyond the {filters} of scale")
         _check_children([node.children for node in self.nodes])
         _check_images(self.nodes)
+        if self.fitted_images and len(self.fitted_images) != self.nodes[0].images:
+            raise ValueError(
+                f"fitted_images has {len(self.fitted_images)} entries, nodes {self.nodes[0].images} images"
+            )
         return self
 
 

@@ -21,9 +21,9 @@ def planted() -> tuple[np.ndarray, np.ndarray]:
     return peaks[order], decisions[order]
 
 
-def judged() -> tuple[np.ndarray, mode_view.TestImages]:
+def judged() -> tuple[np.ndarray, mode_view.ShownImages]:
     peaks = np.array([[0, 0, 1], [4, 0, 0], [0, 0, 0], [4, 0, 1]], np.float32)
-    return peaks, mode_view.TestImages(np.array([5, 6, 9, 11]), np.array([3, 1, 2, 0]), np.array([3, 1, 0, 3]))
+    return peaks, mode_view.ShownImages(np.array([5, 6, 9, 11]), np.array([3, 1, 2, 0]), np.array([3, 1, 0, 3]))
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,9 @@ def scores_of(images: Images, rivals: list[int] | None = None) -> ClassScores:
     )
 
 
-def nothing_tested(filters: int) -> tuple[ClassScores, mode_view.TestImages]:
+def nothing_tested(filters: int) -> tuple[ClassScores, mode_view.ShownImages]:
     empty = np.empty(0, dtype=int)
-    return scores_of(Images(np.empty((0, filters)), np.empty((0, filters)), np.empty(0))), mode_view.TestImages(
+    return scores_of(Images(np.empty((0, filters)), np.empty((0, filters)), np.empty(0))), mode_view.ShownImages(
         empty, empty, empty
     )
 
@@ -216,7 +216,7 @@ def test_a_test_images_path_is_the_trees_until_the_last_node_that_is_shown(kind)
     tree = fitted(images, target="bee")
     count = len(others.scores)
     labels, decisions = np.arange(count) % 3, np.full(count, 1)
-    tested = mode_view.TestImages(7 + 2 * np.arange(count), labels, decisions)
+    tested = mode_view.ShownImages(7 + 2 * np.arange(count), labels, decisions)
     fitted_indices = np.arange(len(images.scores))
     shown = view_modes(tree, scores_of(images), fitted_indices, scores_of(others), tested, NAMES)
     paths = tree.paths(others.gradients)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from interpretable.surrogates.export.mode_view import EXAMPLES, Names, TestImages
+from interpretable.surrogates.export.mode_view import EXAMPLES, Names, ShownImages
 from interpretable.surrogates.export.review_tree import ROOT, ParsePath, PathStep, ReviewNode, ReviewTree
 from interpretable.surrogates.filter_tree import FilterTree
 
@@ -18,7 +18,7 @@ def view_filter_tree(
     fitted: Float[np.ndarray, "image filter"],
     fitted_images: Int[np.ndarray, " image"],
     peaks: Float[np.ndarray, "tested filter"],
-    tested: TestImages,
+    tested: ShownImages,
     names: Names,
 ) -> ReviewTree:
     """The tree with every test image's way down; the score of a step is the share of its node's most frequent decision.

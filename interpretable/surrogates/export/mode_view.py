@@ -42,7 +42,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class TestImages:
+class ShownImages:
     """Test images, N of them."""
 
     indices: Int[np.ndarray, " image"]
@@ -57,7 +57,7 @@ def view_modes(
     fitted: ClassScores,
     fitted_images: Int[np.ndarray, " image"],
     tested: ClassScores,
-    test_images: TestImages,
+    test_images: ShownImages,
     names: Names,
 ) -> ReviewTree:
     """The tree as it is shown: without the nodes below one whose images all have the same rationale.
@@ -159,7 +159,7 @@ def _typical(tree: DecisionModeTree, number: int, own: ClassScores) -> np.ndarra
 
 
 def _parse_paths(
-    tree: DecisionModeTree, scores: ClassScores, tested: TestImages, names: Names, shown: set[int]
+    tree: DecisionModeTree, scores: ClassScores, tested: ShownImages, names: Names, shown: set[int]
 ) -> tuple[ParsePath, ...]:
     if not len(tested.indices):
         return ()
