@@ -161,7 +161,7 @@ def review(
     by: Annotated[str | None, typer.Option(help="Name of the reviewer.")] = None,
     note: Annotated[str, typer.Option(help="What the decision rests on, or is subject to.")] = "",
 ) -> None:
-    """Record a decision on the tree of a run, or show the one that stands; a tree that has changed since has none.
+    """Record a decision on the tree of a run, or show the one that stands; fails if rejected, or changed since.
 
     The decision is bound to the SHA-256 of tree.json and to the run's weights, and kept in tree/review.json.
     """

@@ -11,6 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from interpretable.activations import ActivationStore, ActivationWriter, weights_digest
 from interpretable.activations.manifest import FILE_NAME, Manifest
+from interpretable.activations.recording import recording_of
 from interpretable.activations.shards import shard_paths
 from interpretable.data import PartsDataModule
 from interpretable.data.splits import Split
@@ -128,6 +129,9 @@ def open_or_write(run: Run, split: Split, *, maps: bool = False, rationales: Col
     layers, wanted, overwrite = None, list(rationales), False
     if found := begun_store(folder, model, data):
         layers = [layer.name for layer in found.layers]
+        if rationales:  # which are of what the head reads
+            top = recording_of(run.model).layers[-1]
+            layers = [*(name for name in layers if name != top), top]
         before = _with_rationales(found)
         if not wanted and found.rationales == "label":
             wanted = ["label"]

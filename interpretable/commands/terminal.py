@@ -19,6 +19,12 @@ def show(table: Table) -> None:
     Console().print(table)
 
 
-def show_progress(items: Iterable[Item], what: str) -> Iterable[Item]:
-    """The same items, with a bar on the terminal that says what they are and how far they are."""
-    return track(items, description=what, console=Console(), transient=True)
+def show_progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+    """The same items, with a bar on the terminal that says what they are and how far they are.
+
+    Args:
+        items: What is gone through.
+        what: What they are.
+        total: How many they are, where they do not know it.
+    """
+    return track(items, description=what, total=total, console=Console(), transient=True)

@@ -10,14 +10,16 @@ from interpretable.commands.stores import open_or_write, predict_split
 from interpretable.commands.terminal import say, show, show_progress
 from interpretable.commands.tree_export import TreeExport
 from interpretable.commands.tree_labels import suggested_labels
-from interpretable.commands.tree_tables import fidelity_rows, level_rows, table_of
+from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, table_of
 from interpretable.errors import ConfigurationError
 from interpretable.evaluation.part_removal import logits_without
+from interpretable.evaluation.stored_filters import BATCH
 from interpretable.runs import Run, load_run
 from interpretable.surrogates.class_scores import Kind
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
 from interpretable.surrogates.document import FILE_NAME, write_document
 from interpretable.surrogates.export.mode_view import Names
+from interpretable.surrogates.fidelity import FidelityRow
 from interpretable.surrogates.filter_labels import FilterLabel, merged, parts_of, read_labels
 from interpretable.surrogates.fitting import FittedSurrogates, SurrogateFit
 from interpretable.surrogates.records import About, DocumentRecord
@@ -34,6 +36,10 @@ def build_trees(
     kind = cast(Kind, score)
     DecisionModeTree(**parameters).check_arguments()
     opened = load_run(run)
+    if opened.model.hparams["task"] == "multilabel":
+        raise ConfigurationError(
+            "Trees explain one class against the others, but the run's images have several labels."
+        )
     if labels is not None and not labels.is_file():
         raise ConfigurationError(f"{labels} is missing; write it with `interpretable tree-labels {run}`.")
     train, test = _stores(opened, classes, kind)
@@ -43,7 +49,8 @@ def build_trees(
         opened.model.net.forward_head,
         test.layer().maps,
         list(names.parts.values()),
-        lambda batches: show_progress(list(batches), "parts removed"),
+        lambda batches: show_progress(batches, "parts removed", -(-len(test) // BATCH)),
+        BATCH,
     )
     fitted = SurrogateFit(train, test, kind, images, parameters).run(
         targets, names.parts, without.double().numpy(), show_progress
@@ -51,7 +58,7 @@ def build_trees(
     for name, reason in fitted.skipped.items():
         say(f"{name} is left out: {reason}")
     folder = opened.folder / FOLDER
-    about = _about(train, test, kind, names)
+    about = _about(train, test, kind, names, fitted)
     write_document(folder / FILE_NAME, _record(fitted, about))
     TreeExport(opened, folder, fitted, about, train, test, names).write()
     show(
@@ -101,8 +108,10 @@ def _names(labels: Sequence[FilterLabel], store: ActivationStore) -> Names:
     return Names(filters, parts, store.classes)
 
 
-def _about(train: ActivationStore, test: ActivationStore, score: Kind, names: Names) -> About:
+def _about(train: ActivationStore, test: ActivationStore, score: Kind, names: Names, fitted: FittedSurrogates) -> About:
+    others = {name: "not asked for" for name in train.classes if name not in fitted.classes}
     return About(
+        left_out=others | fitted.skipped,
         checkpoint=train.manifest.model,
         train_data=train.manifest.data,
         test_data=test.manifest.data,
@@ -117,10 +126,7 @@ def _about(train: ActivationStore, test: ActivationStore, score: Kind, names: Na
 def _record(fitted: FittedSurrogates, about: About) -> DocumentRecord:
     return DocumentRecord(
         about=about,
-        decision_modes=tuple(
-            explained.tree.to_record().model_copy(update={"fitted_images": tuple(explained.fitted_images.tolist())})
-            for explained in fitted.classes.values()
-        ),
+        decision_modes=tuple(explained.tree.to_record() for explained in fitted.classes.values()),
         filter_tree=fitted.filter_tree.to_record(),
         linear=fitted.linear.to_record(),
     )
@@ -129,6 +135,10 @@ def _record(fitted: FittedSurrogates, about: About) -> DocumentRecord:
 def _log(run: Run, folder: Path, fitted: FittedSurrogates) -> None:
     """Hands the trees and tables to W&B where it is the run's logger."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    tables = {"tree/levels": level_rows(fitted), "tree/fidelity": fidelity_rows(fitted.fidelity)}
+    levels = mean_levels(fitted)
+    tables: dict[str, list[tuple[Any, ...]]] = {
+        "tree/levels": [tuple(levels[0]), *(tuple(level.values()) for level in levels)],
+        "tree/fidelity": [FidelityRow._fields, *fitted.fidelity],
+    }
     if log_artifact(run, f"tree-{run.folder.name}", "tree", files, tables):
         say("W&B: logged as an artifact of the run")

@@ -23,7 +23,7 @@ from interpretable.surrogates.export.page import write_page
 from interpretable.surrogates.export.picture import draw_tree
 from interpretable.surrogates.export.review_tree import ReviewDocument, ReviewTree
 from interpretable.surrogates.export.text import tree_text
-from interpretable.surrogates.fitting import FittedSurrogates, decisions_of, peaks_of
+from interpretable.surrogates.fitting import FittedSurrogates, network_decisions, peaks_of
 from interpretable.surrogates.records import About
 
 MOST_PATHS = 3000
@@ -32,8 +32,8 @@ MOST_PATHS = 3000
 REGION = 0.5
 """Side of the image regions that a filter is shown by, as a share of the image's: units see more, and weigh it less."""
 
-_PICTURE = re.compile(r"\d+(_[A-Za-z0-9_]*)?\.(dot|png|svg)")
-"""Names of the trees' graphs and pictures, of which those of trees before do not stay."""
+_LONGEST_NAME = 60
+"""Characters of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TreeExport:
     names: Names
 
     def write(self) -> None:
-        """Writes all of them; each names the ``tree.json`` that it shows."""
+        """Writes all of them; the text and the page name the ``tree.json`` that they show."""
         document = self.document()
         write_atomically(self.folder / "tree.txt", tree_text(document))
         write_levels(self.fitted, self.folder / "levels.csv")
@@ -59,14 +59,14 @@ class TreeExport:
         nodes = [node for tree in document.trees for node in tree.nodes.values()]
         shown = {index for node in nodes for index in node.examples}
         examples = pictures(predict_split(self.run, "train").predict_dataset, shown, "examples")
-        for before in self.folder.iterdir():
-            if _PICTURE.fullmatch(before.name):
-                before.unlink()
+        written = set()
         for place, tree in enumerate(show_progress(document.trees, "pictures")):
-            name = re.sub(r"[^A-Za-z0-9]+", "_", f"{place} {tree.name}").strip("_")
+            name = re.sub(r"[^A-Za-z0-9]+", "_", f"{place} {tree.name}"[:_LONGEST_NAME]).strip("_")
+            written.add(name)
             write_atomically(self.folder / f"{name}.dot", tree_dot(tree))
             for suffix in ("png", "svg"):
                 draw_tree(tree, self.folder / f"{name}.{suffix}", images=examples.__getitem__)
+        self._remove_pictures_but(written)
         dataset = predict_split(self.run, "test").predict_dataset
         filters = {number for node in nodes for number in node.filters}
         write_page(
@@ -83,9 +83,9 @@ class TreeExport:
         about, train, test = self.about, self.train, self.test
         trees: list[ReviewTree] = []
         shown = evenly(np.arange(len(test)), MOST_PATHS)
-        decided = decisions_of(test)
+        decided, labels = network_decisions(test), test.labels.numpy()
         for explained in self.fitted.classes.values():
-            own = shown[decided[shown] == explained.target]
+            own = shown[(decided[shown] == explained.target) | (labels[shown] == explained.target)]
             trees.append(
                 view_modes(
                     explained.tree,
@@ -112,6 +112,7 @@ class TreeExport:
             about=(
                 ("score", "logit" if about.score == "logit" else "margin over the largest other logit"),
                 ("layer", f"{about.layer}, {train.layer().info.filters} filters"),
+                ("explained", _explained(about)),
                 ("weights", about.checkpoint[:12]),
                 ("training images", f"{len(train)} ({about.train_data[:12]})"),
                 ("test images", f"{len(test)} ({about.test_data[:12]})"),
@@ -123,6 +124,20 @@ class TreeExport:
             },
         )
 
+    def _remove_pictures_but(self, written: set[str]) -> None:
+        """Removes the graphs and pictures of trees before, which go in threes; a person's own files stay."""
+        for graph in self.folder.glob("[0-9]*.dot"):
+            files = [graph.with_suffix(suffix) for suffix in (".dot", ".png", ".svg")]
+            if graph.stem not in written and all(file.is_file() for file in files):
+                for file in files:
+                    file.unlink()
+
     def _test_images(self, rows: Int[np.ndarray, " image"]) -> ShownImages:
         store = self.test
-        return ShownImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], decisions_of(store)[rows])
+        return ShownImages(store.recorded.numpy()[rows], store.labels.numpy()[rows], network_decisions(store)[rows])
+
+
+def _explained(about: About) -> str:
+    """How many classes have decision modes, and why others have not."""
+    words = f"{len(about.classes) - len(about.left_out)} of {len(about.classes)} classes"
+    return "; ".join([words, *(f"{name}: {reason}" for name, reason in about.left_out.items())])

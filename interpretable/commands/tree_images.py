@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from interpretable.activations import ActivationStore
@@ -20,6 +21,10 @@ SMALLEST_REGION = 16
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
+THUMBNAIL = 128
+"""Longer side in pixels at the most of an image that is shown whole."""
+
+
 def picture(dataset: Images, index: int) -> Picture:
     """An image of a data set of normalised ones."""
     image = dataset[index]["image"].as_subclass(Tensor).permute(1, 2, 0).numpy()
@@ -29,8 +34,15 @@ def picture(dataset: Images, index: int) -> Picture:
 
 
 def pictures(dataset: Images, indices: Iterable[int], what: str) -> dict[int, Picture]:
-    """Images by their index."""
-    return {index: picture(dataset, index) for index in show_progress(sorted(indices), what)}
+    """Thumbnails of images by their index."""
+    return {index: thumbnail(picture(dataset, index)) for index in show_progress(sorted(indices), what)}
+
+
+def thumbnail(image: Picture) -> Picture:
+    """An image, made smaller where it is large."""
+    small = Image.fromarray(image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(small)
 
 
 def filter_regions(
@@ -49,17 +61,17 @@ def filter_regions(
         return {}
     peaks, positions = layer.peaks[:].numpy(), layer.peak_positions().numpy()
     size = round(min(max(side, SMALLEST_REGION), *store.image_size))
-    seen: dict[int, Picture] = {}
-    regions: dict[int, list[Picture]] = {}
-    for number in show_progress(sorted(filters), "filters"):
+    wanted: dict[int, list[tuple[int, int]]] = {}  # per image, filters and the rank of the image among theirs
+    regions: dict[int, dict[int, Picture]] = {number: {} for number in sorted(filters)}
+    for number in regions:
         best = np.argsort(-peaks[:, number], kind="stable")[:REGIONS]
-        regions[number] = []
-        for row in best[peaks[best, number] > 0]:
-            index = int(store.recorded[row])
-            if index not in seen:
-                seen[index] = picture(dataset, index)
-            regions[number].append(region(seen[index], positions[row, number], size))
-    return regions
+        for rank, row in enumerate(best[peaks[best, number] > 0].tolist()):
+            wanted.setdefault(row, []).append((number, rank))
+    for row in show_progress(sorted(wanted), "filters"):
+        image = picture(dataset, int(store.recorded[row]))
+        for number, rank in wanted[row]:
+            regions[number][rank] = region(image, positions[row, number], size).copy()
+    return {number: [found[rank] for rank in sorted(found)] for number, found in regions.items()}
 
 
 def region(image: Picture, centre: np.ndarray, side: int) -> Picture:

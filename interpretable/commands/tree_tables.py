@@ -1,7 +1,6 @@
 """Tables of a run's trees: against the network by level, and what simple surrogates keep of its decisions."""
 
-import csv
-import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +10,15 @@ from rich.table import Table
 from interpretable.commands.tables import number
 from interpretable.files import write_atomically
 from interpretable.surrogates.fidelity import FidelityRow
+from interpretable.surrogates.filter_labels import shielded
 from interpretable.surrogates.fitting import FittedSurrogates
 from interpretable.surrogates.level_measures import LevelMeasures
 
 Rows = tuple[tuple[str, ...], ...]
 
 MEAN = "mean of classes"
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d+)?(e[+-]?\d+)?|inf)|nan", re.ASCII)
 
 
 def level_name(level: int | None) -> str:
@@ -87,10 +89,8 @@ def write_levels(fitted: FittedSurrogates, path: Path) -> None:
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Writes rows of text as CSV, atomically."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically(path, text.getvalue())
+    """Writes rows of text as CSV, atomically: numbers as they are, other texts in quotes and shielded as formulas."""
+    write_atomically(path, "".join(",".join(map(_quoted, row)) + "\n" for row in rows))
 
 
 def table_of(title: str, rows: Rows) -> Table:
@@ -103,9 +103,14 @@ def table_of(title: str, rows: Rows) -> Table:
     return table
 
 
+def _quoted(cell: str) -> str:
+    # The csv module tells numbers by their type, which these have not, and leaves a lone carriage return bare.
+    return cell if not cell or _NUMBER.fullmatch(cell) else '"' + shielded(cell).replace('"', '""') + '"'
+
+
 def _mean(values: Sequence[float]) -> float:
-    """Mean of those that are there, NaN without any."""
-    there = [value for value in values if not np.isnan(value)]
+    """Mean of those that are finite, NaN without any."""
+    there = [value for value in values if np.isfinite(value)]
     return float(np.mean(there)) if there else np.nan
 
 

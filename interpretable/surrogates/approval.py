@@ -19,7 +19,7 @@ from interpretable.surrogates.records import Record
 
 FILE_NAME = "review.json"
 EXPORTS = ("tree.html", "tree.txt")
-"""What a person reads of a tree; each says of which ``tree.json`` it was made."""
+"""What a person reads of a tree, without which nobody can have looked at it; each says of which ``tree.json`` it is."""
 
 Decision = Literal["approved", "rejected"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -68,15 +68,17 @@ def add_review(
         now: When; the present time where omitted.
 
     Raises:
-        SurrogateError: There is no whole tree, an export beside it shows another one, it is of other weights, nobody is
-            named, or the reviews before were damaged; nothing is written.
+        SurrogateError: There is no whole tree, one of its exports is missing or shows another tree, it is of other
+            weights, nobody is named, or the reviews before were damaged; nothing is written.
     """
     if not by.strip():
         raise SurrogateError("A review needs the name of the person who made it; give it with --by NAME.")
     explained = read_document(folder / TREE).about.checkpoint
     digest = digest_of(folder / TREE)
     for export in (folder / name for name in EXPORTS):
-        if export.is_file() and digest.encode() not in export.read_bytes():
+        if not export.is_file():
+            raise SurrogateError(f"{export} is missing; build it again with `interpretable tree RUN`.")
+        if digest.encode() not in export.read_bytes():
             raise SurrogateError(
                 f"{export} shows another tree than {TREE}, so what was looked at is not what would be {decision}; "
                 "build it again with `interpretable tree RUN`."
@@ -84,7 +86,7 @@ def add_review(
     _refuse_other_weights(folder, explained, checkpoint)
     review = Review(
         decision=decision,
-        by=by.strip(),
+        by=" ".join(by.split()),  # sentences name them
         note=note,
         time=(now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0),
         tree=digest,

@@ -75,11 +75,12 @@ class StoredScores:
         if logits.shape[1] == 1:
             column = self._column(0)
             sign = 1 if target else -1
-            gradients, intercepts = sign * self._gradients[:, column], sign * self._intercepts[:, column]
+            gradients = sign * self._gradients[:, column].astype(np.float64)
+            intercepts = sign * self._intercepts[:, column]
             thresholds, rivals = np.zeros(len(scores)), np.full(len(scores), -1)
         else:
             column = self._column(target)
-            gradients, intercepts = self._gradients[:, column], self._intercepts[:, column]
+            gradients, intercepts = self._gradients[:, column].astype(np.float64), self._intercepts[:, column]
             others = _rivals(logits, target)
             thresholds, rivals = others.max(-1), others.argmax(-1)
             if self.kind == "margin":
@@ -111,7 +112,7 @@ class StoredScores:
 
     @cached_property
     def _gradients(self) -> np.ndarray:
-        return self.store.rationales[:].double().numpy()
+        return self.store.rationales[:].numpy()  # float32: those of all classes are by far the largest array
 
     @cached_property
     def _intercepts(self) -> np.ndarray:

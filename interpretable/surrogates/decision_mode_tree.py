@@ -42,9 +42,8 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
     raises the objective (`grow`); what is left stands below the root, which holds the mean rationale of all images.
 
     Where published descriptions differ the default is what the objective says, and the others are other readings. The
-    selection is an exception: published trees weigh filters by the lasso, which predicts scores of the fitted images
-    best but tells contributions wrongly; on other images every level of a tree of all filters is nearer to the network
-    (docs/trees.md).
+    selection is an exception: published trees weigh filters by the lasso, which tells contributions worse at every
+    level, and below the root scores of other images too (docs/trees.md).
 
     Args:
         target: What the score is of, for the reader.
@@ -60,6 +59,14 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         assignment: Whether an image stays below its own ancestors while the tree grows, or moves to the node with the
             largest cosine to its gradient, for which all pairs are scored anew after each merge.
         intercept: b of an image: what makes g · x + b its score, or that of the full maps, which `fit` is then given.
+
+    Attributes:
+        tree_: Its nodes, `ModeTree`.
+        scale_: (D,) s of each filter.
+        temperature_: γ.
+        fitted_images_: Names by number of the images that it was fitted to, for its file; empty where rows are names
+            enough.
+        n_features_in_: Number of filters D.
     """
 
     def __init__(
@@ -120,7 +127,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
                 f"Scores must be one finite number for each of {len(features)} images, got shape {scores.shape}."
             )
         self.n_features_in_ = features.shape[1]
-        self.scale_ = rounded(filter_scale(features, self.cells))
+        self.scale_ = rounded(filter_scale(features, int(self.cells)))
         own = self._rationales_to_explain(features, slopes, scores, intercepts)
         temperature = 1 / own.scores.mean() if self.temperature is None else self.temperature
         self.temperature_ = float(rounded(np.array([temperature]))[0])
@@ -128,7 +135,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             own.features,
             own.gradients,
             own.scores,
-            penalty=self.penalty,
+            penalty=float(self.penalty),
             temperature=self.temperature_,
             gain=self.gain,
             assignment=self.assignment,
@@ -136,6 +143,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             progress=progress,
         )
         self.tree_ = build_tree(own, merges, self.selection, self.sparsity)
+        self.fitted_images_: tuple[int, ...] = ()
         return self
 
     def fitted_paths(self) -> Int[np.ndarray, "image depth"]:
@@ -200,6 +208,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         return DecisionModeRecord(
             target=self.target,
             parameters={name: value for name, value in plain_parameters(self).items() if name != "target"},
+            fitted_images=self.fitted_images_,
             scale=tuple(self.scale_.tolist()),
             temperature=self.temperature_,
             nodes=to_records(self.tree_),
@@ -217,6 +226,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         tree.check_arguments()
         tree.scale_, tree.temperature_ = np.array(record.scale), record.temperature
         tree.n_features_in_ = len(record.scale)
+        tree.fitted_images_ = record.fitted_images
         tree.tree_ = from_records(record.nodes)
         return tree
 

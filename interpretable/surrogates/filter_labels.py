@@ -1,4 +1,7 @@
-"""``filters.csv``: the part that each filter stands for, as measured and as a reviewer calls it in a spreadsheet."""
+"""``filters.csv``: the part that each filter stands for, as measured and as a reviewer calls it in a spreadsheet.
+
+A reviewer's name goes before the suggested part; the name ``-`` says that the filter stands for none.
+"""
 
 import codecs
 import csv
@@ -14,7 +17,12 @@ from interpretable.files import write_atomically
 
 FILE_NAME = "filters.csv"
 COLUMNS = ("filter", "suggested_part", "score", "name", "note")
+"""What each says is told at :class:`FilterLabel`; ``name`` and ``note`` are the reviewer's, and a name may be ``-``."""
 
+NO_PART = "-"
+"""The name of a filter that is no part, whatever was suggested."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """What a spreadsheet may take for a formula, in the wide letters of East Asian ones too, with any quotes before it."""
@@ -29,7 +37,7 @@ class FilterLabel(NamedTuple):
     score: float | None = None
     """How well the suggestion holds, finite: the filter's part purity."""
     name: str = ""
-    """The reviewer's own name for the part; empty where the suggestion stands."""
+    """The reviewer's own name for the part; empty where the suggestion stands, ``-`` where the filter is no part."""
     note: str = ""
     """The reviewer's."""
 
@@ -42,19 +50,24 @@ def write_labels(path: Path, labels: Iterable[FilterLabel]) -> None:
     # Every text in quotes: a lone carriage return would not be, and would end the row.
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     for number, part, score, name, note in labels:
-        rows.writerow((number, _shielded(part), "" if score is None else score, _shielded(name), _shielded(note)))
+        rows.writerow((number, shielded(part), "" if score is None else score, shielded(name), shielded(note)))
     write_atomically(path, text.getvalue())
+
+
+def shielded(text: str) -> str:
+    """A text led by a quote where a spreadsheet would run it as a formula, else as it is."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def read_labels(path: str | Path, num_filters: int) -> list[FilterLabel]:
     """Labels in the order of their rows; filters may be left out.
 
-    Reads what spreadsheets make of the file: another delimiter, order of columns, line ending or decimal sign, a mark
-    before the text, empty rows and columns.
+    Reads what spreadsheets make of the file: another delimiter, order of columns, line ending or decimal sign of
+    scores, a mark before the text, empty rows and columns.
 
     Raises:
-        SurrogateError: There is no such file, a column is missing or unknown, a number is none, or a filter does not
-            exist or comes twice.
+        SurrogateError: There is no such file, a column is missing or unknown, a score is no number, or a filter is no
+            whole number in digits alone, does not exist or comes twice.
     """
     path = Path(path)
     header, *rows = _rows(path)
@@ -70,15 +83,12 @@ def read_labels(path: str | Path, num_filters: int) -> list[FilterLabel]:
         texts = dict.fromkeys(COLUMNS, "") | {
             name: cells[place] for place, name in columns.items() if place < len(cells)
         }
-        score = _number(path, line, "score", texts["score"]) if texts["score"].strip() else None
-        number = _number(path, line, "filter", texts["filter"])
-        if not (number.is_integer() and 0 <= number < num_filters):
-            raise SurrogateError(
-                f"{path}:{line}: there is no filter {texts['filter'].strip()}, the layer has the filters 0 to "
-                f"{num_filters - 1}; correct the number or delete the row."
-            )
         label = FilterLabel(
-            int(number), _bare(texts["suggested_part"]), score, _bare(texts["name"]), _bare(texts["note"])
+            _filter(path, line, texts["filter"].strip(), num_filters),
+            _bare(texts["suggested_part"]),
+            _score(path, line, texts["score"].strip()),
+            _bare(texts["name"]),
+            _bare(texts["note"]),
         )
         if label.filter in lines:
             raise SurrogateError(
@@ -99,26 +109,17 @@ def merged(suggested: Iterable[FilterLabel], existing: Iterable[FilterLabel]) ->
     return renewed + list(typed.values())
 
 
-def part_names(labels: Iterable[FilterLabel]) -> dict[int, str]:
-    """What each filter goes by, ascending: the reviewer's name, else the suggested part, else ``filter 12``."""
-    return {label.filter: _part(label) or f"filter {label.filter}" for label in sorted(labels, key=_number_of)}
-
-
 def parts_of(labels: Iterable[FilterLabel]) -> dict[str, list[int]]:
-    """Filters of each named part, ascending, in the order of the parts' first filters; others are left out."""
+    """Filters of each part, ascending, in the order of the parts' first filters; those of no part are left out.
+
+    A part is what the reviewer calls it, else the suggested one.
+    """
     parts: dict[str, list[int]] = {}
-    for label in sorted(labels, key=_number_of):
-        if part := _part(label):
+    for label in sorted(labels, key=lambda label: label.filter):
+        name = label.name.strip()
+        if name != NO_PART and (part := name or label.suggested_part.strip()):
             parts.setdefault(part, []).append(label.filter)
     return parts
-
-
-def _number_of(label: FilterLabel) -> int:
-    return label.filter
-
-
-def _part(label: FilterLabel) -> str:
-    return label.name.strip() or label.suggested_part.strip()
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -186,15 +187,28 @@ def _key(cell: str) -> str:
     return cell.strip().lower()
 
 
-def _number(path: Path, line: int, column: str, text: str) -> float:
-    value = float(text.strip().replace(",", ".")) if _NUMBER.fullmatch(text.strip()) else math.nan
+def _filter(path: Path, line: int, text: str, num_filters: int) -> int:
+    # No signs within the number: 2,000 is 2 in one country and two thousand in another.
+    if not _INTEGER.fullmatch(text):
+        raise SurrogateError(
+            f"{path}:{line}: the filter must be a whole number in digits alone, not {text!r}; correct it."
+        )
+    number = int(text)
+    if not 0 <= number < num_filters:
+        raise SurrogateError(
+            f"{path}:{line}: there is no filter {text}, the layer has the filters 0 to {num_filters - 1}; correct the "
+            "number or delete the row."
+        )
+    return number
+
+
+def _score(path: Path, line: int, text: str) -> float | None:
+    if not text:
+        return None
+    value = float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise SurrogateError(f"{path}:{line}: the {column} must be a number, not {text.strip()!r}; correct it.")
+        raise SurrogateError(f"{path}:{line}: the score must be a number, not {text!r}; correct it.")
     return value
-
-
-def _shielded(text: str) -> str:
-    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _bare(text: str) -> str:

@@ -88,7 +88,7 @@ class SurrogateFit:
         if not classes:
             raise SurrogateError(next(iter(skipped.values())))
         peaks, test_peaks = (peaks_of(store) for store in (self.train, self.test))
-        decided, test_decided = (decisions_of(store) for store in (self.train, self.test))
+        decided, test_decided = (network_decisions(store) for store in (self.train, self.test))
         return FittedSurrogates(
             classes=classes,
             skipped=skipped,
@@ -117,6 +117,7 @@ class SurrogateFit:
         fitted = trained.rows(chosen)
         tree = DecisionModeTree(self.train.classes[target], info.height * info.width, **self.parameters)
         tree.fit(fitted.features, fitted.scores, fitted.gradients, fitted.intercepts)
+        tree.fitted_images_ = tuple(self.train.recorded.numpy()[chosen].tolist())
         removed = class_score(logits_without, target, self.kind)
         return ExplainedClass(
             target=target,
@@ -135,7 +136,7 @@ def peaks_of(store: ActivationStore) -> Float[np.ndarray, "image filter"]:
     return peaks
 
 
-def decisions_of(store: ActivationStore) -> Int[np.ndarray, " image"]:
+def network_decisions(store: ActivationStore) -> Int[np.ndarray, " image"]:
     """Classes that the network decides for."""
     logits = store.logits[:]
     decided: np.ndarray = (logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()).numpy()

@@ -77,16 +77,6 @@ def mean_direction(gradients: Float[np.ndarray, "image filter"]) -> Float[np.nda
     return direction
 
 
-def mean_rationale(
-    features: Float[np.ndarray, "image filter"],
-    gradients: Float[np.ndarray, "image filter"],
-    scores: Float[np.ndarray, " image"],
-) -> Rationale:
-    """The rationale along the mean direction with the intercept of least squares: α = 1."""
-    direction = mean_direction(gradients)
-    return Rationale(direction, float((scores - features @ direction).mean()))
-
-
 def select_filters(
     features: Float[np.ndarray, "image filter"],
     direction: Float[np.ndarray, " filter"],
@@ -105,4 +95,4 @@ def select_filters(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of images that are equal up to rounding
         lasso.fit(features * direction, scores)
-    return np.asarray(lasso.coef_, dtype=np.float64)
+    return np.reshape(lasso.coef_, filters).astype(np.float64)  # of one filter LARS gives a number

@@ -53,6 +53,8 @@ class About(Record):
     """Names of the network's classes."""
     score: str = ""
     """What decision modes explain: the ``logit`` of a class, or its ``margin`` over the largest other one."""
+    left_out: dict[str, str] = {}
+    """Classes without a tree of decision modes, with the reason."""
     filters: tuple[str, ...] = ()
     """What each filter is called: its part, where a reviewer or a measure has named it."""
     versions: dict[str, str] = {}

@@ -104,7 +104,7 @@ def importances(nodes: TreeNodes, num_features: int) -> Float[np.ndarray, " feat
     inner = nodes.left >= 0
     weighted = nodes.images * nodes.impurity
     fall = weighted[inner] - weighted[nodes.left[inner]] - weighted[nodes.right[inner]]
-    of_filters = np.bincount(nodes.filter[inner], fall, minlength=num_features)
+    of_filters = np.bincount(nodes.filter[inner], fall, minlength=num_features).astype(np.float64)  # whole if empty
     total: float = of_filters.sum()
     return of_filters / total if total > 0 else of_filters
 

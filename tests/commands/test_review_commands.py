@@ -1,21 +1,25 @@
-"""`interpretable tree-labels` and `interpretable review`, called on a tiny run."""
+"""`interpretable tree-labels` and `interpretable review`, called on a tiny run; tables for a spreadsheet."""
 
+import csv
 import io
 import json
 import math
+import re
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
-from test_commands import CREATURES, fit
+from test_commands import CREATURES, command, fails, fit
 
 from interpretable import load_run
 from interpretable.activations import weights_digest
 from interpretable.commands import evaluate, pictures
 from interpretable.commands.review import review_tree
+from interpretable.commands.stores import predict_split
 from interpretable.commands.tree_labels import labels_of, write_filter_labels
+from interpretable.commands.tree_tables import write_csv
 from interpretable.errors import ConfigurationError, RunError, SurrogateError
 from interpretable.evaluation import Evaluation
 from interpretable.surrogates.approval import read_reviews
@@ -48,7 +52,9 @@ def write_metrics(
 ) -> None:
     """An evaluation of which only the columns of parts matter."""
     filters = {"category": [0.0] * FILTERS, **columns}
-    about = {"model": model, "layer": layer, "parts": parts}
+    opened = load_run(run)
+    data = {split: predict_split(opened, split).predict_dataset.fingerprint() for split in ("train", "test")}
+    about = {"model": model, "data": data, "layer": layer, "parts": parts}
     Evaluation(filters=filters, about=about).write(run / "metrics.json")
 
 
@@ -165,7 +171,8 @@ def test_a_run_that_is_not_evaluated_with_its_present_weights_is_evaluated_first
 def built(run: Path, digest: str) -> Path:
     """The run with a tree of its weights."""
     write_document(run / "tree" / "tree.json", DocumentRecord(about=About(checkpoint=digest)))
-    (run / "tree" / "tree.html").write_text(digest_of(run / "tree" / "tree.json"))
+    for name in ("tree.html", "tree.txt"):
+        (run / "tree" / name).write_text(digest_of(run / "tree" / "tree.json"))
     return run
 
 
@@ -189,6 +196,47 @@ def test_a_decision_is_recorded_and_shown_until_the_tree_changes(built, digest, 
     with pytest.raises(SurrogateError, match=r"tree\.html shows another tree than tree\.json"):
         review_tree(built, True, False, "Ann", "")
     assert len(read_reviews(built / "tree")) == 2
+
+
+def test_showing_a_rejection_is_an_error_but_recording_one_is_none(built, capsys):
+    review_tree(built, True, False, "Ann", "")
+    review_tree(built, False, True, "Bo", "eyes?\nand \x1b[31mears")
+    shown = capsys.readouterr().out
+    assert "rejected" in shown
+    assert "eyes?" in shown
+    when = f"{read_reviews(built / 'tree')[-1].time:%Y-%m-%d at %H:%M} UTC"
+    for _ in range(2):
+        with pytest.raises(SurrogateError) as refused:
+            review_tree(built, False, False, None, "")
+        assert str(refused.value) == (
+            f"{load_run(built).folder / 'tree' / 'tree.json'} was rejected by Bo on {when} with the note "
+            r"'eyes?\nand \x1b[31mears'; build another one with `interpretable tree RUN` and review it."
+        )
+    assert capsys.readouterr().out == ""
+    review_tree(built, False, True, "Bo", " ")
+    with pytest.raises(SurrogateError, match=r"was rejected by Bo on 20.* UTC without a note; build another one"):
+        review_tree(built, False, False, None, "")
+    review_tree(built, True, False, "Ann", "after all")
+    capsys.readouterr()
+    review_tree(built, False, False, None, "")
+    assert "after all" in capsys.readouterr().out
+
+
+def test_the_exit_status_gates_a_release(built, capsys):
+    assert command("review", built, "--reject", "--by", "Bo", "--note", "eyes?") == 0
+    assert "rejected" in capsys.readouterr().out
+    line = fails(capsys, "review", built)
+    assert re.search(r"tree\.json was rejected by Bo on 20.* UTC with the note 'eyes\?'; build another one", line)
+    assert command("review", built, "--approve", "--by", "Ann") == 0
+    assert command("review", built) == 0
+
+
+@pytest.mark.parametrize("name", ["tree.html", "tree.txt"])
+def test_a_tree_without_what_is_looked_at_is_not_reviewed(built, name):
+    (built / "tree" / name).unlink()
+    with pytest.raises(SurrogateError, match=rf"{name} is missing; build it again with `interpretable tree RUN`"):
+        review_tree(built, False, True, "Bo", "")
+    assert read_reviews(built / "tree") == ()
 
 
 def test_a_run_without_a_tree_or_without_a_review_ends_with_an_error(run, digest):
@@ -236,3 +284,25 @@ def test_words_that_make_no_decision_are_refused_before_anything_is_opened(words
 def test_an_empty_name_is_refused(built):
     with pytest.raises(SurrogateError, match="A review needs the name of the person"):
         review_tree(built, True, False, " ", "")
+
+
+def test_a_table_keeps_its_numbers_and_quotes_and_shields_its_texts(tmp_path):
+    rows = (
+        ("class", "level", 'part_error/the \r"ear"', "part_error/=x"),
+        ("=HYPERLINK(1)", "1", "-0.25", "1e-05"),
+        ("-2+3", "leaves", "nan", "-inf"),
+        ("@\rSUM", "–", "", "+7"),
+        ("-\n1", "-1\n", "1,5", "1_0"),
+    )
+    write_csv(tmp_path / "levels.csv", rows)
+    with open(tmp_path / "levels.csv", encoding="utf-8", newline="") as file:
+        text = file.read()
+    assert text == (
+        '"class","level","part_error/the \r""ear""","part_error/=x"\n'
+        '"\'=HYPERLINK(1)",1,-0.25,1e-05\n'
+        '"\'-2+3","leaves",nan,-inf\n'
+        '"\'@\rSUM","–",,+7\n'
+        '"\'-\n1","\'-1\n","1,5","1_0"\n'
+    )
+    read = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert [[cell.removeprefix("'") for cell in row] for row in read] == [list(row) for row in rows]

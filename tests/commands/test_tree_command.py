@@ -269,7 +269,9 @@ def test_only_the_classes_asked_for_are_explained(run, capsys):
     document = read_document(run / "tree" / "tree.json")
     assert [tree.target for tree in document.decision_modes] == [PLUM, APPLE]
     assert document.decision_modes == (before.decision_modes[2], before.decision_modes[0])
-    assert document.about == before.about
+    left_out = {name: "not asked for" for name in before.about.classes if name not in (PLUM, APPLE)}
+    assert (before.about.left_out, document.about.left_out) == ({}, left_out)
+    assert document.about.model_copy(update={"left_out": {}}) == before.about
     assert {row["class"] for row in rows_of(run / "tree" / "levels.csv")} == {PLUM, APPLE, "mean of classes"}
     assert "Tree bud" not in (run / "tree" / "tree.txt").read_text()
     assert (run / "tree" / "0_plum.dot").is_file()

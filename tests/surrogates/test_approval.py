@@ -45,10 +45,10 @@ def refusal(folder: Path, **arguments: Any) -> str:
 
 def test_a_review_says_who_decided_what_when_and_of_which_tree_and_weights(tree):
     east = timezone(timedelta(hours=5))
-    review = add_review(tree, "approved", " Ann ", "heads\nand ears", WEIGHTS, NOON.astimezone(east))
+    review = add_review(tree, "approved", " Ann\n  Bee ", "heads\nand ears", WEIGHTS, NOON.astimezone(east))
     assert review.model_dump(mode="json") == {
         "decision": "approved",
-        "by": "Ann",
+        "by": "Ann Bee",
         "note": "heads\nand ears",
         "time": "2026-05-17T12:00:30Z",
         "tree": digest_of(tree / "tree.json"),
@@ -134,8 +134,16 @@ def test_exports_of_another_tree_are_not_approved(tree, name):
         rf"{name} shows another tree than tree\.json, so what was looked at is not what would be rejected; build",
         refusal(tree, decision="rejected"),
     )
+
+
+@pytest.mark.parametrize("name", ["tree.html", "tree.txt"])
+@pytest.mark.parametrize("decision", ["approved", "rejected"])
+def test_a_tree_that_nobody_can_have_looked_at_is_not_reviewed(tree, name, decision):
     (tree / name).unlink()
-    assert add_review(tree, "approved", "Ann").by == "Ann"
+    sentence = f"{tree / name} is missing; build it again with `interpretable tree RUN`."
+    assert refusal(tree, decision=decision) == sentence
+    (tree / name).mkdir()
+    assert refusal(tree, decision=decision) == sentence
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n\t"])

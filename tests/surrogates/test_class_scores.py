@@ -128,7 +128,7 @@ def test_a_class_score_of_any_shape_is_that_of_each_row() -> None:
         rivals = np.delete(logits, target, -1).max(-1)
         np.testing.assert_array_equal(class_score(logits, target, "logit"), logits[..., target])
         np.testing.assert_array_equal(class_score(logits, target, "margin"), logits[..., target] - rivals)
-        np.testing.assert_array_equal(class_score(logits[0, 0], target, "margin"), (logits[..., target] - rivals)[0, 0])
+        np.testing.assert_array_equal(class_score(logits[0], target, "margin"), (logits[..., target] - rivals)[0])
     one = logits[..., :1]
     np.testing.assert_array_equal(class_score(one, 1, "margin"), logits[..., 0])
     np.testing.assert_array_equal(class_score(one, 0, "logit"), -logits[..., 0])

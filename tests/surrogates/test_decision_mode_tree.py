@@ -374,7 +374,7 @@ def test_progress_counts_the_merges() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"selection": "none"}, "selection must be 'sparse' or 'binary' or 'all', got 'none'"),
+        ({"selection": "none"}, "selection must be 'all' or 'binary' or 'sparse', got 'none'"),
         ({"pair_scores": "lasso"}, "pair_scores must be 'closed_form' or 'sparse', got 'lasso'"),
         ({"gain": None}, "gain must be 'objective' or 'per_image', got None"),
         ({"assignment": "own"}, "assignment must be 'ancestors' or 'cosine', got 'own'"),

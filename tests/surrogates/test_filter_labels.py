@@ -13,9 +13,9 @@ from interpretable.errors import SurrogateError
 from interpretable.surrogates.filter_labels import (
     FilterLabel,
     merged,
-    part_names,
     parts_of,
     read_labels,
+    shielded,
     write_labels,
 )
 
@@ -121,7 +121,7 @@ def spreadsheet(delimiter: str = ",", end: str = "\r\n", decimal: str = ".", ord
         spreadsheet().replace('"filter"', '" Filter "').replace('"name"', '"NAME"').encode(),
         ("\r\n" + spreadsheet() + ",,,,,,\r\n\r\n,,\r\n").encode(),
         spreadsheet(end=",,\r\n").encode(),
-        spreadsheet().replace('"3"', '"3.0"').replace('"1"', '" 1 "').replace("0.5", "5,0E-1").encode(),
+        spreadsheet().replace('"3"', '"03"').replace('"1"', '" 1 "').replace("0.5", "5,0E-1").encode(),
     ],
     ids=["excel", "mark", "semicolons", "unicode-text", "reordered", "mac", "case", "empty-rows", "columns", "numbers"],
 )
@@ -140,11 +140,20 @@ def test_rows_may_be_left_out_reordered_or_end_early():
     [
         ("4,,,,", r":2: there is no filter 4, the layer has the filters 0 to 3; correct the number or delete the row"),
         ("-1,,,,", r":2: there is no filter -1, the layer has"),
-        ("1.5,,,,", r":2: there is no filter 1\.5, the layer has"),
-        ("one,,,,", r":2: the filter must be a number, not 'one'"),
-        (",head,,,", r":2: the filter must be a number, not ''"),
-        ("1_2,,,,", r":2: the filter must be a number, not '1_2'"),
-        ("1e400,,,,", r":2: the filter must be a number, not '1e400'"),
+        ("999999999,,,,", r":2: there is no filter 999999999, the layer has"),
+        ("1.5,,,,", r":2: the filter must be a whole number in digits alone, not '1\.5'; correct it"),
+        ("2.0,,,,", r":2: the filter must be a whole number in digits alone, not '2\.0'"),
+        ("2.000,,,,", r":2: the filter must be a whole number in digits alone, not '2\.000'"),
+        ('"2,000",,,,', r":2: the filter must be a whole number in digits alone, not '2,000'"),
+        ('"2,",,,,', r":2: the filter must be a whole number in digits alone, not '2,'"),
+        ("2 000,,,,", r":2: the filter must be a whole number in digits alone, not '2 000'"),
+        ("2'000,,,,", r""":2: the filter must be a whole number in digits alone, not "2'000\""""),
+        ("one,,,,", r":2: the filter must be a whole number in digits alone, not 'one'"),
+        (",head,,,", r":2: the filter must be a whole number in digits alone, not ''"),
+        ("1_2,,,,", r":2: the filter must be a whole number in digits alone, not '1_2'"),
+        ("2e0,,,,", r":2: the filter must be a whole number in digits alone, not '2e0'"),
+        (f"{'1' * 5000},,,,", r":2: the filter must be a whole number in digits alone, not '1{5000}'"),
+        ("0,head,1e400,,", r":2: the score must be a number, not '1e400'"),
         ("0,head,high,,", r":2: the score must be a number, not 'high'"),
         ("0,head,nan,,", r":2: the score must be a number, not 'nan'"),
         ("0,head,1.000.5,,", r":2: the score must be a number, not '1\.000\.5'"),
@@ -213,7 +222,7 @@ def test_suggestions_are_renewed_and_filters_that_were_left_out_keep_theirs():
     ]
 
 
-def test_filters_go_by_the_reviewers_name_else_the_suggestion_else_their_number():
+def test_filters_are_of_the_part_the_reviewer_names_else_of_the_suggested_one():
     labels = [
         FilterLabel(3, "head", 0.5, " snout "),
         FilterLabel(12),
@@ -221,10 +230,34 @@ def test_filters_go_by_the_reviewers_name_else_the_suggestion_else_their_number(
         FilterLabel(0, "ear"),
         FilterLabel(2, "", None, "head"),
     ]
-    assert list(part_names(labels).items()) == [(0, "ear"), (1, "head"), (2, "head"), (3, "snout"), (12, "filter 12")]
     assert list(parts_of(labels).items()) == [("ear", [0]), ("head", [1, 2]), ("snout", [3])]
-    assert part_names([]) == parts_of([]) == {}
+    assert parts_of([]) == {}
 
 
-def test_equal_numbers_are_no_reason_to_compare_scores():
-    assert part_names([FilterLabel(0, "", None), FilterLabel(0, "", 0.5)]) == {0: "filter 0"}
+@pytest.mark.parametrize("name", ["-", " - ", "'-"])
+def test_a_dash_says_that_a_filter_is_no_part_and_stays_when_suggestions_are_renewed(name):
+    existing = read_labels(written(f"{HEADER}\n0,head,0.5,,\n1,head,0.9,{name},background\n2,,,-,\n"), 4)
+    assert parts_of(existing) == {"head": [0]}
+    suggested = [FilterLabel(0, "head", 0.5), FilterLabel(1, "ear", 0.7), FilterLabel(2, "ear", 0.7), FilterLabel(3)]
+    renewed = merged(suggested, existing)
+    write_labels(Path("filters.csv"), renewed)
+    assert parts_of(read_labels("filters.csv", 4)) == parts_of(renewed) == {"head": [0]}
+
+
+@pytest.mark.parametrize("name", ["--", "-x", "–"])
+def test_only_a_single_dash_says_so(name):
+    assert parts_of([FilterLabel(0, "head", 0.5, name)]) == {name: [0]}
+
+
+def test_labels_of_one_filter_keep_their_order():
+    assert parts_of([FilterLabel(0, "head", None), FilterLabel(0, "ear", 0.5)]) == {"head": [0], "ear": [0]}
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n", "＝1", "'=1", "''@"])
+def test_what_a_spreadsheet_would_run_is_shielded_by_one_quote(text):
+    assert shielded(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "'a'", "1-1", " =1", "head"])
+def test_other_texts_are_left_as_they_are(text):
+    assert shielded(text) == text

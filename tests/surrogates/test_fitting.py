@@ -16,7 +16,7 @@ from interpretable.models import InterpretableCNN
 from interpretable.surrogates import DecisionModeTree, FilterTree, LinearSurrogate
 from interpretable.surrogates.class_scores import StoredScores
 from interpretable.surrogates.fidelity import fidelity_table
-from interpretable.surrogates.fitting import FittedSurrogates, SurrogateFit, decisions_of, peaks_of
+from interpretable.surrogates.fitting import FittedSurrogates, SurrogateFit, network_decisions, peaks_of
 from interpretable.surrogates.level_measures import level_measures
 
 PARTS = {"beak": [0, 3], "leg": [5]}
@@ -190,14 +190,14 @@ def test_the_surrogates_of_all_decisions_are_fitted_to_the_networks_decisions_on
         maps = planted.net[0](planted.images["train"])
     peaks = peaks_of(planted.stores["train"])
     np.testing.assert_allclose(peaks, maps.amax((2, 3)).numpy(), rtol=1e-5, atol=1e-6)
-    decided = decisions_of(planted.stores["train"])
+    decided = network_decisions(planted.stores["train"])
     assert decided.tolist() == decided_by(planted.net, planted.images["train"])
     for found, expected in (
         (fitted.filter_tree, FilterTree().fit(peaks, decided)),
         (fitted.linear, LinearSurrogate().fit(peaks, decided)),
     ):
         np.testing.assert_array_equal(found.predict(peaks), expected.predict(peaks))
-    test = peaks_of(planted.stores["test"]), decisions_of(planted.stores["test"])
+    test = peaks_of(planted.stores["test"]), network_decisions(planted.stores["test"])
     assert fitted.fidelity == fidelity_table(peaks, decided, *test, planted.labels["test"])
 
 
@@ -208,7 +208,7 @@ def test_a_class_that_the_network_is_wrong_on_is_skipped_with_the_reason(tmp_pat
     assert list(found.skipped) == ["ant", "bee"]
     for name, reason in found.skipped.items():
         assert re.match(rf"The scores of {name}\b.* must be above 0 on average", reason)
-    accuracy = float((decisions_of(planted.stores["test"]) == planted.labels["test"]).mean())
+    accuracy = float((network_decisions(planted.stores["test"]) == planted.labels["test"]).mean())
     assert accuracy < 0.9
     assert found.fidelity[0][:4] == ("network", None, None, 1.0)
     assert found.fidelity[0].accuracy == pytest.approx(accuracy)
@@ -253,8 +253,8 @@ def test_images_on_which_no_filter_has_a_say_are_left_out(tmp_path):
 def test_a_single_output_decides_by_its_sign(tmp_path):
     planted = Planted(tmp_path, outputs=1)
     store = planted.stores["train"]
-    assert decisions_of(store).tolist() == decided_by(planted.net, planted.images["train"])
-    assert 0 < decisions_of(store).mean() < 1
+    assert network_decisions(store).tolist() == decided_by(planted.net, planted.images["train"])
+    assert 0 < network_decisions(store).mean() < 1
     found = planted.fit([1])
     explained = found.classes["bee"]
     with torch.inference_mode():

@@ -11,10 +11,10 @@ from torch import nn
 from interpretable.activations import rationales
 from interpretable.surrogates.mode_rationale import (
     LinearRationales,
+    Rationale,
     filter_scale,
     linear_rationales,
     mean_direction,
-    mean_rationale,
     select_filters,
 )
 from interpretable.surrogates.mode_tree import fit_rationale, rounded
@@ -78,9 +78,13 @@ def test_no_direction_has_a_larger_mean_cosine_than_the_mean_direction() -> None
         assert (others @ gradients.sum(0)).max() <= mean_direction(gradients) @ gradients.sum(0) + 1e-12
 
 
+def mean_rationale(x: np.ndarray, g: np.ndarray, y: np.ndarray) -> Rationale:
+    return fit_rationale(LinearRationales(x, g, y, np.zeros(len(y)), np.ones(len(y))), "all", 0.0)
+
+
 def test_opposite_gradients_have_no_direction() -> None:
     assert mean_direction(np.array([[0.6, 0.8], [-0.6, -0.8]])).tolist() == [0, 0]
-    rationale = mean_rationale(np.ones((2, 2)), np.array([[0.6, 0.8], [-0.6, -0.8]]), np.array([1.0, 4]))
+    rationale = mean_rationale(np.ones((2, 2)), np.array([[0.6, 0.8], [-0.6, -0.8]]), np.array([1.0, 4.0]))
     assert rationale.weights.tolist() == [0, 0]
     assert rationale.intercept == 2.5
 
@@ -107,7 +111,16 @@ def lasso_objective(x: np.ndarray, direction: np.ndarray, y: np.ndarray, alpha: 
 
 @pytest.mark.parametrize(
     ("images", "filters", "sparsity"),
-    [(40, 6, 1e-6), (40, 6, 0.03), (30, 12, 0.01), (9, 8, 1e-3), (8, 8, 1e-2), (6, 15, 1e-2), (3, 15, 1e-3), (2, 5, 1)],
+    [
+        (40, 6, 1e-6),
+        (40, 6, 0.03),
+        (30, 12, 0.01),
+        (9, 8, 1e-3),
+        (8, 8, 1e-2),
+        (6, 15, 1e-2),
+        (3, 15, 1e-3),
+        (2, 5, 1.0),
+    ],
 )
 def test_no_selection_of_filters_is_better_than_the_one_that_is_found(
     images: int, filters: int, sparsity: float
@@ -144,7 +157,7 @@ def test_without_a_penalty_the_selection_is_that_of_least_squares(images: int) -
     direction = mean_direction(g)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        alpha = select_filters(x, direction, y, 0)
+        alpha = select_filters(x, direction, y, 0.0)
     design = np.column_stack([x * direction, np.ones(images)])
     best = np.linalg.lstsq(design, y, rcond=None)[0]
     lowest = float(((y - design @ best) ** 2).mean())

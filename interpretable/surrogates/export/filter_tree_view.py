@@ -21,7 +21,7 @@ def view_filter_tree(
     tested: ShownImages,
     names: Names,
 ) -> ReviewTree:
-    """The tree with every test image's way down; the score of a step is the share of its node's most frequent decision.
+    """The tree with every test image's way down; a step's score is the share of its images decided as the image is.
 
     Args:
         tree: Fitted to the network's decisions.
@@ -54,7 +54,9 @@ def view_filter_tree(
         )
         for number in range(ROOT, len(titles))
     }
-    highest = shares.max(1)
+    column = np.searchsorted(tree.classes_, tested.decisions)  # of each image's decision, where the tree knows it
+    column = np.where(np.isin(tested.decisions, tree.classes_), column, -1)
+    alike = np.concatenate([shares, np.zeros((len(shares), 1))], axis=1)  # the last one for decisions never fitted
     paths = tuple(
         ParsePath(
             image=int(index),
@@ -62,10 +64,10 @@ def view_filter_tree(
             label=names.classes[label],
             decision=names.classes[decision],
             score=1.0,
-            steps=tuple(PathStep(number, float(highest[number])) for number in way),
+            steps=tuple(PathStep(number, float(alike[number, place])) for number in way),
         )
-        for index, label, decision, way in zip(
-            tested.indices, tested.labels, tested.decisions, tree.decision_path_of(peaks), strict=True
+        for index, label, decision, place, way in zip(
+            tested.indices, tested.labels, tested.decisions, column, tree.decision_path_of(peaks), strict=True
         )
     )
     return ReviewTree(NAME, nodes, paths)
