@@ -29,6 +29,16 @@ def change(folder: Path, line: int, **cells: str) -> None:
     (folder / "annotations.csv").write_text("\n".join(map(",".join, lines)) + "\n")
 
 
+def test_a_folder_without_part_columns_has_images_and_no_parts(folder):
+    rows = [row.split(",")[:4] for row in (folder / "annotations.csv").read_text().splitlines()]
+    write_csv(folder / "annotations.csv", rows[0], rows[1:])
+    shutil.rmtree(folder / "masks", ignore_errors=True)
+    data = PartAnnotatedFolder(folder, "test")
+    assert (data.classes, data.parts, len(data)) == (("cat", "dog"), (), 6)
+    assert data[4]["landmarks"].shape == (0, 2)
+    assert data[4]["boxes"].shape == (0, 4)
+
+
 def test_a_sample_is_what_its_row_says(folder):
     data = PartAnnotatedFolder(folder, "test")
     assert (data.classes, data.parts) == (("cat", "dog"), ("head", "left ear"))
