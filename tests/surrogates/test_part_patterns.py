@@ -1,0 +1,177 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracles import explanatory_graph as oracle
+from torch import Tensor
+
+from interpretable.surrogates.part_patterns import (
+    BLUR,
+    WINDOW,
+    Guidance,
+    Moments,
+    Patterns,
+    blur,
+    infer,
+    moments,
+    moved,
+)
+from interpretable.surrogates.pattern_parents import candidate_parents, choose_parents, guidance
+
+IMAGES, CHANNELS, NODES, HEIGHT, WIDTH = 4, 3, 5, 7, 9
+
+
+def drawn(seed: int) -> tuple[Tensor, Patterns, Guidance]:
+    """Random maps, nodes and guidance, in float64."""
+    random = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=random, dtype=torch.float64)
+
+    maps = uniform(IMAGES, CHANNELS, HEIGHT, WIDTH) - 0.4
+    places = uniform(CHANNELS, NODES, 2) * torch.tensor([HEIGHT - 1.0, WIDTH - 1.0])
+    patterns = Patterns(places, 0.2 + 0.6 * uniform(CHANNELS, NODES))
+    shifts = 2 * uniform(IMAGES, CHANNELS, NODES, 2) - 1
+    agreement = 0.1 + 0.9 * uniform(IMAGES, CHANNELS, NODES)
+    return maps, patterns, Guidance(shifts, agreement, 0.4 + uniform(CHANNELS, NODES))
+
+
+def literal_terms(patterns: Patterns, guided: Guidance) -> np.ndarray:
+    return oracle.spatial_term(
+        patterns.places.numpy(), patterns.spreads.numpy(), guided.shifts.numpy(), guided.agreement.numpy(),
+        guided.tolerance.numpy(), (HEIGHT, WIDTH), WINDOW * max(HEIGHT, WIDTH),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [0.2, 1.1])
+def test_the_blur_is_the_literal_one_of_what_is_above_zero(width):
+    maps, _, _ = drawn(0)
+    literal = oracle.blurred(np.maximum(maps.numpy(), 0), width)
+    np.testing.assert_allclose(blur(maps, width).numpy(), literal, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("iteration", [1, 7])
+def test_an_iteration_moves_places_and_spreads_as_sums_over_all_cells_do(seed, iteration):
+    maps, patterns, guided = drawn(seed)
+    blurred = blur(maps, BLUR * HEIGHT * 10)
+    after = moved(patterns, moments(blurred, patterns, guided), guided.tolerance, iteration, HEIGHT)
+    places, spreads = oracle.update(
+        blurred.numpy(), literal_terms(patterns, guided), patterns.places.numpy(), patterns.spreads.numpy(),
+        guided.shifts.numpy(), guided.tolerance.numpy(), iteration,
+    )  # fmt: skip
+    np.testing.assert_allclose(after.places.numpy(), places, rtol=1e-10)
+    np.testing.assert_allclose(after.spreads.numpy(), spreads, rtol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_objective_is_the_literal_one(seed):
+    maps, patterns, guided = drawn(seed)
+    # Cells that no window reaches have the background alone.
+    blurred, terms = blur(maps, 0.5), literal_terms(patterns, guided)
+    literal = oracle.log_objective(blurred.numpy(), terms, oracle.background(terms))
+    assert float(moments(blurred, patterns, guided).objective) == pytest.approx(literal, rel=1e-11)
+
+
+def test_sums_of_batches_are_those_of_all_images():
+    maps, patterns, guided = drawn(1)
+    whole = moments(maps.clamp(min=0), patterns, guided)
+    parts = [
+        moments(
+            maps[rows].clamp(min=0), patterns, Guidance(guided.shifts[rows], guided.agreement[rows], guided.tolerance)
+        )
+        for rows in (slice(0, 1), slice(1, IMAGES))
+    ]
+    for total, first, second in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(first + second, total, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_are_where_the_literal_product_is_largest(seed):
+    maps, patterns, guided = drawn(seed)
+    maps[0, 1] = -1  # a silent map
+    blurred = blur(maps, 0.5)
+    found = infer(blurred, patterns, guided)
+    positions, values, scores = oracle.infer(
+        blurred.numpy(), literal_terms(patterns, guided), patterns.places.numpy(), guided.shifts.numpy()
+    )
+    assert torch.stack([found.cells // WIDTH, found.cells % WIDTH], -1).tolist() == positions.tolist()
+    np.testing.assert_allclose(found.peaks.numpy(), values, rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(found.scores.numpy(), scores, rtol=1e-11, atol=1e-15)
+
+
+def test_silent_maps_move_nothing():
+    _, patterns, guided = drawn(0)
+    found = moments(torch.zeros(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
+    after = moved(patterns, found, guided.tolerance, 1, HEIGHT)
+    assert torch.equal(after.places, patterns.places)
+    assert torch.equal(after.spreads, patterns.spreads)
+    assert float(found.objective) == 0
+
+
+def test_a_node_alone_on_a_peak_goes_there_and_shrinks():
+    maps = torch.zeros(6, 1, 14, 14, dtype=torch.float64)
+    maps[:, 0, 8, 5] = 1
+    patterns = Patterns(torch.tensor([[[7.0, 6.0]]], dtype=torch.float64), torch.tensor([[2.0]], dtype=torch.float64))
+    guided = Guidance(
+        torch.zeros(6, 1, 1, 2, dtype=torch.float64), torch.ones(6, 1, 1, dtype=torch.float64), torch.tensor([[2.1]])
+    )
+    for iteration in range(1, 21):
+        found: Moments = moments(blur(maps, BLUR * 14), patterns, guided)
+        patterns = moved(patterns, found, guided.tolerance, iteration, 14)
+    np.testing.assert_allclose(patterns.places.flatten(), [8, 5], atol=0.05)
+    assert float(patterns.spreads) < 2
+
+
+def test_parents_say_what_the_literal_product_of_their_gaussians_says():
+    random = torch.Generator().manual_seed(0)
+    upper, parents, ratio = 12, 3, 2.0
+    places = torch.rand(IMAGES, upper, 2, generator=random, dtype=torch.float64) * 6
+    spreads = 0.3 + torch.rand(upper, generator=random, dtype=torch.float64)
+    chosen = torch.stack([torch.randperm(upper, generator=random)[:parents] for _ in range(CHANNELS * NODES)])
+    chosen = chosen.view(CHANNELS, NODES, parents)
+    found = guidance(ratio * (places - places.mean(0)), ratio * spreads, chosen)
+    for channel in range(CHANNELS):
+        for node in range(NODES):
+            own = chosen[channel, node].numpy()
+            shift, tolerance, agreement = oracle.parent_terms(
+                places[:, own].numpy(), places.mean(0)[own].numpy(), spreads[own].numpy(), ratio
+            )
+            np.testing.assert_allclose(found.shifts[:, channel, node].numpy(), shift, rtol=1e-10, atol=1e-13)
+            np.testing.assert_allclose(found.agreement[:, channel, node].numpy(), agreement, rtol=1e-10)
+            assert float(found.tolerance[channel, node]) == pytest.approx(tolerance, rel=1e-12)
+
+
+def test_parents_that_move_alike_agree_fully_and_move_the_node_with_them():
+    moves = torch.randn(5, 1, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = guidance(moves.expand(5, 4, 2), torch.full((4,), 0.5, dtype=torch.float64), torch.tensor([[[0, 2, 3]]]))
+    torch.testing.assert_close(found.shifts[:, 0, 0], moves[:, 0])
+    torch.testing.assert_close(found.agreement, torch.ones_like(found.agreement))
+    assert float(found.tolerance) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parents_are_those_that_the_literal_choice_takes(seed):
+    random = np.random.default_rng(seed)
+    images, upper, size = 8, 40, (64.0, 96.0)
+    mean = random.uniform(0, 1, (upper, 2)) * size
+    places = mean + random.normal(0, 1, (images, upper, 2)) * random.uniform(0, 12, (upper, 1))
+    scores, own_scores = random.random((images, upper)), random.random((images, 2))
+    own = places[:, [3, 7]] + random.normal(0, 2, (images, 2, 2))
+    candidates = candidate_parents(torch.from_numpy(scores), torch.from_numpy(places), size)
+    assert candidates.tolist() == list(oracle.parent_candidates(scores, places, size))
+    chosen = choose_parents(
+        torch.from_numpy(own_scores), torch.from_numpy(own), torch.from_numpy(places)[:, candidates], 5
+    )
+    for node in range(2):
+        literal = oracle.choose_parents(own_scores[:, node], own[:, node], scores, places, size, parents=5)
+        assert candidates[chosen[node]].tolist() == list(literal)
+
+
+def test_the_spatial_term_has_a_share_of_each_axis_and_the_largest_spread_is_the_spacing_of_nodes():
+    _, patterns, guided = drawn(2)
+    found = moments(torch.ones(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
+    after = moved(patterns, found, guided.tolerance, 1, HEIGHT)
+    largest = HEIGHT / math.sqrt(NODES)
+    assert ((after.spreads >= largest / 10) & (after.spreads <= largest)).all()
