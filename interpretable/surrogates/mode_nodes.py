@@ -125,9 +125,8 @@ class ModeNodes:
         # A node keeps its partner unless that is gone, has changed, or is no longer the best, or first of the best.
         renewed = ~self.alive
         renewed[slots] = True
-        for slot in np.flatnonzero(
-            self.alive & (renewed | renewed[self._nearest])
-        ):  # a row at a time: no copy of the matrix
+        stale = np.flatnonzero(self.alive & (renewed | renewed[self._nearest]))
+        for slot in stale:  # a row at a time: no copy of the matrix
             self._nearest[slot] = self._change[slot].argmin()
         for slot in slots if len(slots) == 1 else ():
             before = self._change[every, self._nearest]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from interpretable.surrogates.class_scores import ClassScores
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
 from interpretable.surrogates.export.review_tree import ROOT, Bar, ParsePath, PathStep, ReviewNode, ReviewTree
+from interpretable.surrogates.mode_rationale import linear_rationales
 
 BARS = 8
 """Contributions that are shown of a node."""
@@ -152,9 +153,9 @@ def _strongest(contributions: np.ndarray, count: int) -> list[int]:
 
 def _typical(tree: DecisionModeTree, number: int, own: ClassScores) -> np.ndarray:
     """Positions of the images whose contributions are nearest to the node's."""
-    scaled = np.divide(own.features, tree.scale_, out=np.zeros_like(own.features), where=tree.scale_ != 0)
-    lengths = np.linalg.norm(own.gradients * tree.scale_, axis=1, keepdims=True)
-    distance = np.linalg.norm(scaled * lengths * tree.tree_.weights[number] - tree.tree_.means[number], axis=1)
+    units = linear_rationales(own.features, own.gradients, own.scores, tree.scale_)
+    contributed = units.features * units.lengths[:, None] * tree.tree_.weights[number]
+    distance = np.linalg.norm(contributed - tree.tree_.means[number], axis=1)
     return np.argsort(distance, kind="stable")[:EXAMPLES]
 
 
