@@ -19,14 +19,24 @@ STILL = 0.5
 BORDER = 0.1
 """Share of the image at each side in which a node above is no parent."""
 
-_PAIRS = 2**24
-"""Triples of a node, a candidate and an image that are compared at once."""
+_NODES = 64
+"""Nodes that are compared with the candidates at once."""
+
+_TRIPLES = 2**19
+"""Triples of a node, a candidate and an image that are compared at once, as many as the caches of a processor hold."""
 
 
-def without_parents(images: int, channels: int, nodes: int, height: int, width: int) -> Guidance:
-    """What guides the top layer, and the first iteration of every layer: nothing, with the first spread."""
-    tolerance = torch.full((channels, nodes), WINDOW * max(height, width))
-    return Guidance(torch.zeros(images, channels, nodes, 2), torch.ones(images, channels, nodes), tolerance)
+def without_parents(images: int, spreads: Float[Tensor, "channel node"], size: tuple[int, int]) -> Guidance:
+    """What guides the top layer, and the first iteration of every layer: nothing, with the first spread.
+
+    Args:
+        images: How many.
+        spreads: σ, whose shape, device and type count.
+        size: Height and width of the maps.
+    """
+    tolerance = torch.full_like(spreads, WINDOW * max(size))
+    nothing = spreads.new_zeros(images, *spreads.shape, 2)
+    return Guidance(nothing, torch.ones_like(nothing[..., 0]), tolerance)
 
 
 def guidance(
@@ -88,7 +98,7 @@ def choose_parents(
     places: Float[Tensor, "image node 2"],
     candidate_places: Float[Tensor, "image candidate 2"],
     count: int = PARENTS,
-) -> Int[Tensor, "node parent"]:
+) -> tuple[Int[Tensor, "node parent"], Float[Tensor, "node parent"]]:
     """Of each node the candidates that keep their place to it: those with the largest Σ S exp(−‖h − h′‖² / 2b).
 
     h are places less their mean over images, and b is the mean of ‖h − h′‖² over images and candidates.
@@ -100,18 +110,33 @@ def choose_parents(
         count: M.
 
     Returns:
-        Positions among the candidates, best first; of equal ones the first.
+        Positions among the candidates, best first, of equal ones the first; and that sum over Σ S, in [0, 1], which is
+        0 for a node that no image activates.
     """
     own, others = places - places.mean(0), candidate_places - candidate_places.mean(0)
-    # The mean of centred places is 0, and with it the product of the means.
-    bandwidth = (own**2).sum(-1).mean(0) + (others**2).sum(-1).mean()
-    images, candidates = others.shape[:2]
-    chosen = []
-    step = max(1, _PAIRS // (images * candidates))
-    for start in range(0, own.shape[1], step):
-        part = slice(start, start + step)
-        scale = 1 / (2 * bandwidth[part]).clamp(min=torch.finfo(own.dtype).tiny)
-        distance = (own[:, part, None] - others[:, None]).square().sum(-1)  # (image, node, candidate)
-        value = (scores[:, part, None] * torch.exp(-distance * scale[:, None])).sum(0)
-        chosen.append(value.sort(descending=True, stable=True).indices[:, :count])
-    return torch.cat(chosen)
+    together = (own * others.mean(1, keepdim=True)).sum(-1).mean(0)
+    bandwidth = own.square().sum(-1).mean(0) + others.square().sum(-1).mean() - 2 * together
+    # Where a node moves exactly as its candidates do, what is left is rounding, and no distance counts.
+    exact = bandwidth <= 8 * torch.finfo(own.dtype).eps * own.square().sum(-1).mean(0)
+    scale = torch.where(exact, 0, 1 / (2 * bandwidth))
+    # log S − ‖h − h′‖² / 2b = [2h / 2b, −1 / 2b, log S − ‖h‖² / 2b] · [h′, ‖h′‖², 1], a matrix product for each image.
+    left = torch.cat(
+        [
+            2 * own * scale[:, None],
+            -scale.expand(len(own), -1)[..., None],
+            (scores.log() - own.square().sum(-1) * scale)[..., None],
+        ],
+        -1,
+    )
+    right = torch.cat([others, others.square().sum(-1, keepdim=True), torch.ones_like(others[..., :1])], -1).mT
+    images = max(1, _TRIPLES // (_NODES * others.shape[1]))
+    chosen, strengths = [], []
+    for nodes in left.split(_NODES, 1):
+        value = nodes.new_zeros(nodes.shape[1], others.shape[1])
+        for some, candidates in zip(nodes.split(images), right.split(images), strict=True):
+            value += torch.bmm(some, candidates).exp_().sum(0)
+        ranked = value.sort(descending=True, stable=True)
+        chosen.append(ranked.indices[:, :count])
+        strengths.append(ranked.values[:, :count])
+    total = scores.sum(0)[:, None]
+    return torch.cat(chosen), torch.where(total > 0, torch.cat(strengths) / total, 0).clamp(max=1)

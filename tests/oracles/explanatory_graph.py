@@ -43,10 +43,16 @@ def normal_density(distance: float, deviation: float) -> float:
     return math.exp(-(distance**2) / (2 * deviation**2)) / (math.sqrt(2 * math.pi) * deviation)
 
 
-def spatial_term(mu, sigma, displacement, lam, delta, shape: tuple[int, int], window: float) -> numpy.ndarray:
-    """G_V(p) = λ_V n(p_row − c_row; δ_V) n(p_column − c_column; δ_V) inside the node's square window, 0 outside.
+def overlap(distance: float, reach: float) -> float:
+    """How much of an interval of length 1 about `distance` lies between −reach and reach."""
+    return max(0.0, min(distance + 0.5, reach) - max(distance - 0.5, -reach))
 
-    The window's half-side is R = max(1, min(window, 3 σ_V)), edge included; `window` is 0.15 max(height, width) cells.
+
+def spatial_term(mu, sigma, displacement, lam, delta, shape: tuple[int, int], window: float) -> numpy.ndarray:
+    """G_V(p) = λ_V n(p_row − c_row; δ_V) n(p_column − c_column; δ_V) a(p), a the share of cell p in the node's window.
+
+    The window is the square of half-side R = max(1, min(window, 3 σ_V)) about the centre, `window` being 0.15
+    max(height, width) cells; cell p is the square of side 1 about p.
     """
     images, channels, nodes, _ = numpy.asarray(displacement).shape
     height, width = shape
@@ -58,10 +64,9 @@ def spatial_term(mu, sigma, displacement, lam, delta, shape: tuple[int, int], wi
         for row in range(height):
             for column in range(width):
                 down, right = row - centre_row, column - centre_column
-                if abs(down) > reach or abs(right) > reach:
-                    continue
+                area = overlap(down, reach) * overlap(right, reach)
                 density = normal_density(down, float(delta[c][v])) * normal_density(right, float(delta[c][v]))
-                result[i, c, v, row, column] = float(lam[i][c][v]) * density
+                result[i, c, v, row, column] = float(lam[i][c][v]) * density * area
     return result
 
 
@@ -88,15 +93,14 @@ def responsibilities(spatial) -> numpy.ndarray:
     return result
 
 
-def update(activation, spatial, mu, sigma, displacement, delta, iteration: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+def update(activation, spatial, mu, sigma, displacement, iteration: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The next `mu` and `sigma` from F and G; `iteration` counts from 1, offsets are taken from the old centres.
 
     A node without any r F keeps its mean, one without any G F keeps its spread, which is then not clamped either.
     """
     images, channels, nodes, height, width = spatial.shape
     share = responsibilities(spatial)
-    smallest = min(float(number) for number in numpy.asarray(delta).flatten()) / iteration**0.25
-    largest_spread = height / math.sqrt(nodes)
+    largest_spread = math.sqrt(height * width / nodes)
     new_mu = numpy.array(mu, dtype=numpy.float64)
     new_sigma = numpy.array(sigma, dtype=numpy.float64)
     for c, v in numpy.ndindex(channels, nodes):
@@ -113,7 +117,7 @@ def update(activation, spatial, mu, sigma, displacement, delta, iteration: int) 
             spread_mass.append(gf)
             spread_moment.append(gf * (down**2 + right**2))
         if math.fsum(mass) > 0:
-            step = smallest**2 / float(delta[c][v]) ** 2
+            step = 1 / math.sqrt(iteration)
             new_mu[c, v, 0] += step * math.fsum(moment_row) / math.fsum(mass)
             new_mu[c, v, 1] += step * math.fsum(moment_column) / math.fsum(mass)
         if math.fsum(spread_mass) > 0:

@@ -6,18 +6,9 @@ import torch
 from oracles import explanatory_graph as oracle
 from torch import Tensor
 
-from interpretable.surrogates.part_patterns import (
-    BLUR,
-    WINDOW,
-    Guidance,
-    Moments,
-    Patterns,
-    blur,
-    infer,
-    moments,
-    moved,
-)
+from interpretable.surrogates.part_patterns import BLUR, WINDOW, Guidance, Inferred, Moments, Patterns, blur, moved
 from interpretable.surrogates.pattern_parents import candidate_parents, choose_parents, guidance
+from interpretable.surrogates.pattern_windows import infer, log_likelihood, moments, windows
 
 IMAGES, CHANNELS, NODES, HEIGHT, WIDTH = 4, 3, 5, 7, 9
 
@@ -35,6 +26,14 @@ def drawn(seed: int) -> tuple[Tensor, Patterns, Guidance]:
     shifts = 2 * uniform(IMAGES, CHANNELS, NODES, 2) - 1
     agreement = 0.1 + 0.9 * uniform(IMAGES, CHANNELS, NODES)
     return maps, patterns, Guidance(shifts, agreement, 0.4 + uniform(CHANNELS, NODES))
+
+
+def learned(blurred: Tensor, patterns: Patterns, guided: Guidance) -> Moments:
+    return moments(blurred, windows(blurred, patterns, guided))
+
+
+def found_in(blurred: Tensor, patterns: Patterns, guided: Guidance) -> Inferred:
+    return infer(windows(blurred, patterns, guided), patterns, guided, *blurred.shape[-2:])
 
 
 def literal_terms(patterns: Patterns, guided: Guidance) -> np.ndarray:
@@ -56,10 +55,10 @@ def test_the_blur_is_the_literal_one_of_what_is_above_zero(width):
 def test_an_iteration_moves_places_and_spreads_as_sums_over_all_cells_do(seed, iteration):
     maps, patterns, guided = drawn(seed)
     blurred = blur(maps, BLUR * HEIGHT * 10)
-    after = moved(patterns, moments(blurred, patterns, guided), guided.tolerance, iteration, HEIGHT)
+    after = moved(patterns, learned(blurred, patterns, guided), iteration, HEIGHT * WIDTH)
     places, spreads = oracle.update(
         blurred.numpy(), literal_terms(patterns, guided), patterns.places.numpy(), patterns.spreads.numpy(),
-        guided.shifts.numpy(), guided.tolerance.numpy(), iteration,
+        guided.shifts.numpy(), iteration,
     )  # fmt: skip
     np.testing.assert_allclose(after.places.numpy(), places, rtol=1e-10)
     np.testing.assert_allclose(after.spreads.numpy(), spreads, rtol=1e-10)
@@ -71,14 +70,19 @@ def test_the_objective_is_the_literal_one(seed):
     # Cells that no window reaches have the background alone.
     blurred, terms = blur(maps, 0.5), literal_terms(patterns, guided)
     literal = oracle.log_objective(blurred.numpy(), terms, oracle.background(terms))
-    assert float(moments(blurred, patterns, guided).objective) == pytest.approx(literal, rel=1e-11)
+    assert float(learned(blurred, patterns, guided).objective) == pytest.approx(literal, rel=1e-11)
+    of_images = log_likelihood(blurred, windows(blurred, patterns, guided))
+    assert float(of_images.sum()) == pytest.approx(literal, rel=1e-11)
+    first = Guidance(guided.shifts[:1], guided.agreement[:1], guided.tolerance)
+    alone = log_likelihood(blurred[:1], windows(blurred[:1], patterns, first))
+    assert float(of_images[0]) == pytest.approx(float(alone), rel=1e-12)
 
 
 def test_sums_of_batches_are_those_of_all_images():
     maps, patterns, guided = drawn(1)
-    whole = moments(maps.clamp(min=0), patterns, guided)
+    whole = learned(maps.clamp(min=0), patterns, guided)
     parts = [
-        moments(
+        learned(
             maps[rows].clamp(min=0), patterns, Guidance(guided.shifts[rows], guided.agreement[rows], guided.tolerance)
         )
         for rows in (slice(0, 1), slice(1, IMAGES))
@@ -92,7 +96,7 @@ def test_nodes_are_where_the_literal_product_is_largest(seed):
     maps, patterns, guided = drawn(seed)
     maps[0, 1] = -1  # a silent map
     blurred = blur(maps, 0.5)
-    found = infer(blurred, patterns, guided)
+    found = found_in(blurred, patterns, guided)
     positions, values, scores = oracle.infer(
         blurred.numpy(), literal_terms(patterns, guided), patterns.places.numpy(), guided.shifts.numpy()
     )
@@ -103,8 +107,8 @@ def test_nodes_are_where_the_literal_product_is_largest(seed):
 
 def test_silent_maps_move_nothing():
     _, patterns, guided = drawn(0)
-    found = moments(torch.zeros(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
-    after = moved(patterns, found, guided.tolerance, 1, HEIGHT)
+    found = learned(torch.zeros(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
+    after = moved(patterns, found, 1, HEIGHT * WIDTH)
     assert torch.equal(after.places, patterns.places)
     assert torch.equal(after.spreads, patterns.spreads)
     assert float(found.objective) == 0
@@ -118,8 +122,8 @@ def test_a_node_alone_on_a_peak_goes_there_and_shrinks():
         torch.zeros(6, 1, 1, 2, dtype=torch.float64), torch.ones(6, 1, 1, dtype=torch.float64), torch.tensor([[2.1]])
     )
     for iteration in range(1, 21):
-        found: Moments = moments(blur(maps, BLUR * 14), patterns, guided)
-        patterns = moved(patterns, found, guided.tolerance, iteration, 14)
+        found: Moments = learned(blur(maps, BLUR * 14), patterns, guided)
+        patterns = moved(patterns, found, iteration, 14 * 14)
     np.testing.assert_allclose(patterns.places.flatten(), [8, 5], atol=0.05)
     assert float(patterns.spreads) < 2
 
@@ -161,17 +165,38 @@ def test_parents_are_those_that_the_literal_choice_takes(seed):
     own = places[:, [3, 7]] + random.normal(0, 2, (images, 2, 2))
     candidates = candidate_parents(torch.from_numpy(scores), torch.from_numpy(places), size)
     assert candidates.tolist() == list(oracle.parent_candidates(scores, places, size))
-    chosen = choose_parents(
+    chosen, strengths = choose_parents(
         torch.from_numpy(own_scores), torch.from_numpy(own), torch.from_numpy(places)[:, candidates], 5
     )
     for node in range(2):
         literal = oracle.choose_parents(own_scores[:, node], own[:, node], scores, places, size, parents=5)
         assert candidates[chosen[node]].tolist() == list(literal)
+    every, all_strengths = choose_parents(
+        torch.from_numpy(own_scores), torch.from_numpy(own), torch.from_numpy(places)[:, candidates], len(candidates)
+    )
+    h, others = own - own.mean(0), places[:, candidates] - places[:, candidates].mean(0)
+    distance = ((h[:, :, None] - others[:, None]) ** 2).sum(-1)
+    value = (own_scores[..., None] * np.exp(-distance / (2 * distance.mean((0, 2), keepdims=True)))).sum(0)
+    literal_strengths = np.take_along_axis(value, every.numpy(), 1) / own_scores.sum(0)[:, None]
+    np.testing.assert_allclose(all_strengths, literal_strengths, rtol=1e-10)
+    torch.testing.assert_close(all_strengths[:, :5], strengths)
+
+
+def test_a_node_that_nothing_activates_has_edges_without_strength_and_one_that_moves_as_its_parent_has_full_ones():
+    random = torch.Generator().manual_seed(0)
+    moves = 9 * torch.randn(6, 1, 2, generator=random, dtype=torch.float64)
+    scores = torch.cat([torch.zeros(6, 1, dtype=torch.float64), torch.rand(6, 1, generator=random).double()], 1)
+    candidates = torch.cat([moves + 30, -moves], 1)
+    chosen, strengths = choose_parents(scores, (moves + 50).expand(6, 2, 2), candidates, 2)
+    assert strengths[0].tolist() == [0, 0]
+    assert chosen[1].tolist() == [0, 1]
+    assert float(strengths[1, 0]) == pytest.approx(1, abs=1e-12)
+    assert float(strengths[1, 1]) < 0.9
 
 
 def test_the_spatial_term_has_a_share_of_each_axis_and_the_largest_spread_is_the_spacing_of_nodes():
     _, patterns, guided = drawn(2)
-    found = moments(torch.ones(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
-    after = moved(patterns, found, guided.tolerance, 1, HEIGHT)
-    largest = HEIGHT / math.sqrt(NODES)
+    found = learned(torch.ones(IMAGES, CHANNELS, HEIGHT, WIDTH, dtype=torch.float64), patterns, guided)
+    after = moved(patterns, found, 1, HEIGHT * WIDTH)
+    largest = math.sqrt(HEIGHT * WIDTH / NODES)
     assert ((after.spreads >= largest / 10) & (after.spreads <= largest)).all()
