@@ -10,7 +10,7 @@ from interpretable.commands.terminal import say, show
 from interpretable.errors import ConfigurationError, SurrogateError
 from interpretable.runs import load_run
 from interpretable.surrogates.approval import FILE_NAME, Review, add_review, standing_review
-from interpretable.surrogates.document import FILE_NAME as TREE
+from interpretable.surrogates.records import FILE_NAME as TREE
 
 
 def review_tree(run: Path, approve: bool, reject: bool, by: str | None, note: str) -> None:

@@ -17,12 +17,12 @@ from interpretable.evaluation.stored_filters import BATCH
 from interpretable.runs import Run, load_run
 from interpretable.surrogates.class_scores import Kind
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
-from interpretable.surrogates.document import FILE_NAME, write_document
+from interpretable.surrogates.document import write_document
 from interpretable.surrogates.export.mode_view import Names
 from interpretable.surrogates.fidelity import FidelityRow
 from interpretable.surrogates.filter_labels import FilterLabel, merged, parts_of, read_labels
 from interpretable.surrogates.fitting import FittedSurrogates, SurrogateFit
-from interpretable.surrogates.records import About, DocumentRecord
+from interpretable.surrogates.records import FILE_NAME, About, DocumentRecord
 
 FOLDER = "tree"
 

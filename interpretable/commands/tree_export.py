@@ -14,7 +14,7 @@ from interpretable.commands.tree_images import evenly, filter_regions, pictures
 from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, write_csv, write_levels
 from interpretable.files import write_atomically
 from interpretable.runs import Run
-from interpretable.surrogates.document import FILE_NAME, digest_of
+from interpretable.surrogates.document import digest_of
 from interpretable.surrogates.export.dot import tree_dot
 from interpretable.surrogates.export.filter_tree_view import view_filter_tree
 from interpretable.surrogates.export.levels import draw_levels
@@ -24,7 +24,7 @@ from interpretable.surrogates.export.picture import draw_tree
 from interpretable.surrogates.export.review_tree import ReviewDocument, ReviewTree
 from interpretable.surrogates.export.text import tree_text
 from interpretable.surrogates.fitting import FittedSurrogates, network_decisions, peaks_of
-from interpretable.surrogates.records import About
+from interpretable.surrogates.records import FILE_NAME, About
 
 MOST_PATHS = 3000
 """Test images whose parse paths are in the page, spread evenly: a page of more is slow to open."""

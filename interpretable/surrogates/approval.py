@@ -13,9 +13,9 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from interpretable.errors import SurrogateError
 from interpretable.files import write_atomically
-from interpretable.surrogates.document import FILE_NAME as TREE
 from interpretable.surrogates.document import digest_of, read_document
-from interpretable.surrogates.records import Record
+from interpretable.surrogates.records import FILE_NAME as TREE
+from interpretable.surrogates.records import DocumentRecord, Record
 
 FILE_NAME = "review.json"
 EXPORTS = ("tree.html", "tree.txt")
@@ -73,7 +73,7 @@ def add_review(
     """
     if not by.strip():
         raise SurrogateError("A review needs the name of the person who made it; give it with --by NAME.")
-    explained = read_document(folder / TREE).about.checkpoint
+    explained = read_document(folder / TREE, DocumentRecord).about.checkpoint
     digest = digest_of(folder / TREE)
     for export in (folder / name for name in EXPORTS):
         if not export.is_file():

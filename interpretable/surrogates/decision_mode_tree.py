@@ -245,7 +245,7 @@ class DecisionModeTree(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         Raises:
             SurrogateError: The file is damaged, was edited, or has no such tree.
         """
-        records = read_document(path).decision_modes
+        records = read_document(path, DocumentRecord).decision_modes
         targets = [record.target for record in records]
         if target is None and len(targets) == 1:
             (target,) = targets

@@ -1,64 +1,58 @@
-"""``tree.json`` on disk: written whole, read without trust."""
+"""``tree.json`` and ``graph.json`` on disk: written whole, read without trust."""
 
 import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from interpretable.errors import SurrogateError
 from interpretable.files import write_atomically
-from interpretable.surrogates.records import DocumentRecord
+from interpretable.surrogates.records import Document
 
-FILE_NAME = "tree.json"
+DocumentT = TypeVar("DocumentT", bound=Document)
 
 _NO_LETTER = "\ufffd"
 """What stands for bytes that are no text."""
 
 
-def write_document(path: Path, document: DocumentRecord) -> None:
-    """Writes a document as JSON, a node to a line, atomically; its digests are made anew."""
+def write_document(path: Path, document: Document) -> None:
+    """Writes a document as JSON, a node or a filter to a line, atomically; its digests are made anew."""
     content = document.model_dump(mode="json", exclude={"digests"})
     write_atomically(path, _lines({**content, "digests": _digests(content)}) + "\n")
 
 
-def read_document(path: str | Path) -> DocumentRecord:
+def read_document(path: str | Path, kind: type[DocumentT]) -> DocumentT:
     """Reads what `write_document` wrote.
+
+    Args:
+        path: The file.
+        kind: Of its record, which knows the command that writes it.
 
     Raises:
         SurrogateError: There is no such file, or it is truncated, was edited, or is of another form; the sentence names
             the field.
     """
-    path = Path(path)
+    path, command = Path(path), f"`interpretable {kind.command} RUN`"
+    again = f"build the {kind.command} again with {command}."
     if not path.is_file():
-        raise SurrogateError(f"{path} is missing; write it with `interpretable tree RUN`.")
+        raise SurrogateError(f"{path} is missing; write it with {command}.")
     text = path.read_bytes().decode(errors="replace")
-    _check_whole(path, text)
+    _check_whole(path, text, again)
     try:
-        document = DocumentRecord.model_validate_json(text)
+        document = kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise SurrogateError(
-            f"{path}: the field {_name(first['loc'])} is not as it was written ({first['msg']}); build the tree again "
-            "with `interpretable tree RUN`."
-        ) from error
+        raise SurrogateError(f"{path}: the field {_fault(error)}; {again}") from error
     found = _digests(document.model_dump(mode="json", exclude={"digests"}))
     for name in found | document.digests:
         if document.digests.get(name) != found.get(name):
-            raise SurrogateError(
-                f"{path}: the field {name} was changed since it was written; build the tree again with `interpretable "
-                "tree RUN`."
-            )
-    targets = [record.target for record in document.decision_modes]
-    for place, target in enumerate(targets):
-        if target in targets[:place]:
-            raise SurrogateError(f"{path}: the field decision_modes[{place}].target names {target} once more.")
+            raise SurrogateError(f"{path}: the field {name} was changed since it was written; {again}")
     return document
 
 
-def _check_whole(path: Path, text: str) -> None:
+def _check_whole(path: Path, text: str, again: str) -> None:
     """Refuses text that is no JSON object with a schema version, with the field where it breaks off."""
     place = text.find(_NO_LETTER) if _NO_LETTER in text else len(text)
     try:
@@ -66,13 +60,10 @@ def _check_whole(path: Path, text: str) -> None:
     except (ValueError, RecursionError) as error:
         before = re.findall(r'"(\w+)":', text[: min(place, getattr(error, "pos", place))]) or ["schema_version"]
         raise SurrogateError(
-            f"{path} is no whole JSON file: it breaks off or is damaged in the field {before[-1]} ({error}); build the "
-            "tree again with `interpretable tree RUN`."
+            f"{path} is no whole JSON file: it breaks off or is damaged in the field {before[-1]} ({error}); {again}"
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
-        raise SurrogateError(
-            f"{path}: the field schema_version is missing; build the tree again with `interpretable tree RUN`."
-        )
+        raise SurrogateError(f"{path}: the field schema_version is missing; {again}")
 
 
 def digest_of(path: Path) -> str:
@@ -91,9 +82,13 @@ def _digests(content: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _name(location: tuple[int | str, ...]) -> str:
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return name.removeprefix(".") or "of the whole file"
+def _fault(error: ValidationError) -> str:
+    """The first field that is wrong, and how; what a record's own check says begins with the field below the record."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    if first["type"] == "value_error":
+        return f"{name}.{first['msg'].removeprefix('Value error, ')}".removeprefix(".")
+    return f"{name.removeprefix('.') or 'of the whole file'} is not as it was written ({first['msg']})"
 
 
 def _lines(value: Any, depth: int = 0) -> str:

@@ -163,7 +163,7 @@ class FilterTree(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             SurrogateError: There is no such file, it is damaged or edited, or holds no filter tree.
         """
-        record = read_document(path).filter_tree
+        record = read_document(path, DocumentRecord).filter_tree
         if record is None:
             raise SurrogateError(f"{path} holds no filter_tree; save one there, or read another file.")
         return cls.from_record(record)

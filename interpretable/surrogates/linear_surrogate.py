@@ -136,7 +136,7 @@ class LinearSurrogate(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             SurrogateError: There is no such file, it is damaged or edited, or holds no linear surrogate.
         """
-        record = read_document(path).linear
+        record = read_document(path, DocumentRecord).linear
         if record is None:
             raise SurrogateError(f"{path} holds no linear surrogate; save one there, or read another file.")
         return cls.from_record(record)

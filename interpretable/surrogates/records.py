@@ -1,9 +1,11 @@
 """What ``tree.json`` holds, field by field: the fitted surrogates as plain numbers and names."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+
+FILE_NAME = "tree.json"
 
 Value = int | float | str | bool | None
 
@@ -12,6 +14,15 @@ class Record(BaseModel):
     """A part of the file; fields that it does not know, or of another type, are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, ser_json_inf_nan="constants")
+
+
+class Document(Record):
+    """A whole file."""
+
+    command: ClassVar[str]
+    """What writes it, the command's name being also that of what is in it."""
+    digests: dict[str, str] = {}
+    """SHA-256 of each of the other fields, by name: what shows that it was not edited."""
 
 
 def _check_children(children: Sequence[tuple[int, ...]]) -> None:
@@ -160,13 +171,20 @@ class LinearRecord(Record):
     intercepts: tuple[FiniteFloat, ...]
 
 
-class DocumentRecord(Record):
+class DocumentRecord(Document):
     """The whole file."""
 
+    command: ClassVar[str] = "tree"
     schema_version: Literal[1] = 1
     about: About = About()
     decision_modes: tuple[DecisionModeRecord, ...] = ()
     filter_tree: FilterTreeRecord | None = None
     linear: LinearRecord | None = None
-    digests: dict[str, str] = {}
-    """SHA-256 of each of the parts above, by the name of its field: what shows that it was not edited."""
+
+    @model_validator(mode="after")
+    def _has_a_tree_of_each_class_once(self) -> Self:
+        targets = [record.target for record in self.decision_modes]
+        for place, target in enumerate(targets):
+            if target in targets[:place]:
+                raise ValueError(f"decision_modes[{place}] is of the target {target} once more")
+        return self

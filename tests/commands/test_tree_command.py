@@ -33,6 +33,7 @@ from interpretable.surrogates.export.levels import draw_levels
 from interpretable.surrogates.export.picture import draw_tree
 from interpretable.surrogates.fidelity import fidelity_table
 from interpretable.surrogates.filter_labels import read_labels, write_labels
+from interpretable.surrogates.records import DocumentRecord
 
 APPLE, BUD, PLUM = CLASSES
 FILTERS = 24
@@ -137,7 +138,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def named_parts(run: Path) -> list[str]:
     """Parts that any filter was found in, those of the first filters first."""
-    names = read_document(run / "tree" / "tree.json").about.filters
+    names = read_document(run / "tree" / "tree.json", DocumentRecord).about.filters
     return list(dict.fromkeys(name.split(" · ")[0] for name in names if " · " in name))
 
 
@@ -162,7 +163,7 @@ def test_every_form_of_the_trees_is_there_and_is_named_on_the_terminal(built):
 
 
 def test_the_file_says_of_which_network_images_and_classes_it_is(built):
-    document, opened = read_document(built.run / "tree" / "tree.json"), load_run(built.run)
+    document, opened = read_document(built.run / "tree" / "tree.json", DocumentRecord), load_run(built.run)
     about = document.about
     assert about.checkpoint == weights_digest(opened.model)
     assert about.train_data == opened.datamodule.train_dataset.fingerprint()
@@ -185,7 +186,7 @@ def test_the_leaves_of_each_tree_predict_the_networks_margins(built, label):
 
 
 def test_the_surrogates_of_all_decisions_are_read_back_and_imitate_the_network(built):
-    document = read_document(built.run / "tree" / "tree.json")
+    document = read_document(built.run / "tree" / "tree.json", DocumentRecord)
     store = ActivationStore.open(built.run / "activations" / "test")
     peaks = store.layer().peaks[:][:, :FILTERS].numpy()
     decided = store.logits[:].argmax(1).numpy()
@@ -246,7 +247,7 @@ def test_the_part_errors_of_the_root_are_those_of_networks_without_the_parts_fil
     """The head is linear in the masked maps: a part's contribution to a logit is what the logit loses without it."""
     opened, folder = load_run(built.run), built.run / "tree"
     tree = DecisionModeTree.load(folder / "tree.json", PLUM)
-    names = read_document(folder / "tree.json").about.filters
+    names = read_document(folder / "tree.json", DocumentRecord).about.filters
     images = seen(opened, "test", 2, margin(2))
     contributed = tree.contributions(images.sums, images.gradients, 1)
     (row,) = [row for row in rows_of(folder / "levels.csv") if row["class"] == PLUM and row["level"] == "1"]
@@ -264,9 +265,9 @@ def test_the_part_errors_of_the_root_are_those_of_networks_without_the_parts_fil
 
 
 def test_only_the_classes_asked_for_are_explained(run, capsys):
-    before = read_document(run / "tree" / "tree.json")
+    before = read_document(run / "tree" / "tree.json", DocumentRecord)
     assert command("tree", run, "--class", PLUM, "--class", APPLE) == 0
-    document = read_document(run / "tree" / "tree.json")
+    document = read_document(run / "tree" / "tree.json", DocumentRecord)
     assert [tree.target for tree in document.decision_modes] == [PLUM, APPLE]
     assert document.decision_modes == (before.decision_modes[2], before.decision_modes[0])
     left_out = {name: "not asked for" for name in before.about.classes if name not in (PLUM, APPLE)}
@@ -296,7 +297,7 @@ def test_the_logit_of_a_class_needs_that_classes_rationales_alone(run):
     for split in ("train", "test"):
         manifest = ActivationStore.open(run / "activations" / split).manifest
         assert (manifest.rationales, manifest.maps) == ((2,), split == "test")
-    document = read_document(run / "tree" / "tree.json")
+    document = read_document(run / "tree" / "tree.json", DocumentRecord)
     assert (document.about.score, len(document.decision_modes)) == ("logit", 1)
     images = seen(load_run(run), "train", 2, lambda logits: logits[:, 2])
     predicted = at_leaves(run / "tree" / "tree.json", PLUM, images)
@@ -339,7 +340,7 @@ def test_a_reviewers_names_are_in_every_form_and_stay_in_the_table(run, capsys):
     assert command("tree-labels", run) == 0
     path = run / "tree" / "filters.csv"
     labels = read_labels(path, FILTERS)
-    document = read_document(run / "tree" / "tree.json")
+    document = read_document(run / "tree" / "tree.json", DocumentRecord)
     asked = document.filter_tree.nodes[0].filter
     labels[asked] = labels[asked]._replace(name="rind <i>", note="seen on all of them")
     write_labels(path, labels)
@@ -347,7 +348,7 @@ def test_a_reviewers_names_are_in_every_form_and_stay_in_the_table(run, capsys):
 
     assert command("tree", run, "--labels", path) == 0
 
-    named = read_document(run / "tree" / "tree.json")
+    named = read_document(run / "tree" / "tree.json", DocumentRecord)
     assert named.about.filters[asked] == f"rind <i> · {asked}"
     assert named.decision_modes == document.decision_modes
     text, page = (run / "tree" / "tree.txt").read_text(), (run / "tree" / "tree.html").read_text()
@@ -424,20 +425,15 @@ def test_a_class_that_the_network_is_wrong_on_is_left_out_and_the_others_stay(ru
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if "left out" in line]
     assert re.match(r"apple is left out: The scores of apple\b.* must be above 0 on average", line)
-    assert [tree.target for tree in read_document(run / "tree" / "tree.json").decision_modes] == [BUD, PLUM]
+    assert [tree.target for tree in read_document(run / "tree" / "tree.json", DocumentRecord).decision_modes] == [
+        BUD,
+        PLUM,
+    ]
     assert "\nTree plum\n" in (run / "tree" / "tree.txt").read_text()
 
     before = texts(run / "tree")
     assert "must be above 0 on average" in fails(capsys, "tree", run, "--class", APPLE)
     assert texts(run / "tree") == before
-
-
-@pytest.fixture
-def everything_of_wandb_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
-    yield
-    wandb.teardown()
 
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
@@ -466,7 +462,7 @@ def test_the_trees_are_an_artifact_of_the_run_where_wandb_is_its_logger(built, t
 def test_a_binary_run_has_one_tree_of_its_one_logit(name, binary, tmp_path):
     run = Path(shutil.copytree(binary, tmp_path / "run"))
     assert command("tree", run, *(["--class", APPLE] if name == APPLE else [])) == 0
-    document = read_document(run / "tree" / "tree.json")
+    document = read_document(run / "tree" / "tree.json", DocumentRecord)
     assert [tree.target for tree in document.decision_modes] == [name]
     assert (document.about.score, document.about.classes) == ("logit", (APPLE, PLUM))
     sign = 1 if name == PLUM else -1

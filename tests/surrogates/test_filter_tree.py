@@ -311,7 +311,7 @@ def test_a_truncated_or_edited_file_is_refused_with_the_field(tmp_path: Path) ->
 )
 def test_nodes_that_make_no_tree_are_refused_even_under_a_fresh_digest(tmp_path: Path, number: int, change) -> None:
     path = saved(tmp_path)
-    record = read_document(path).filter_tree
+    record = read_document(path, DocumentRecord).filter_tree
     assert record is not None
     assert record.nodes[2].children
     nodes = list(record.nodes)
@@ -330,7 +330,7 @@ def test_nodes_that_make_no_tree_are_refused_even_under_a_fresh_digest(tmp_path:
     ],
 )
 def test_arguments_and_decisions_of_another_form_are_refused(tmp_path: Path, change, words: str) -> None:
-    record = read_document(saved(tmp_path)).filter_tree
+    record = read_document(saved(tmp_path), DocumentRecord).filter_tree
     assert record is not None
     with pytest.raises(SurrogateError, match=words):
         FilterTree.from_record(record.model_copy(update=change))

@@ -13,6 +13,7 @@ from interpretable.surrogates.document import read_document
 from interpretable.surrogates.filter_tree import FilterTree
 from interpretable.surrogates.imitation import held_out
 from interpretable.surrogates.linear_surrogate import STRENGTHS, LinearSurrogate
+from interpretable.surrogates.records import DocumentRecord
 from interpretable.surrogates.sparse_logistic import sparse_logistic
 
 
@@ -188,7 +189,7 @@ def test_a_file_of_another_surrogate_or_of_another_form_is_refused(tmp_path: Pat
     with pytest.raises(SurrogateError, match="holds no linear surrogate"):
         LinearSurrogate.load(path)
     LinearSurrogate(strength=0.3).fit(values, decisions).save(path)
-    record = read_document(path).linear
+    record = read_document(path, DocumentRecord).linear
     assert record is not None
     for change in ({"weights": record.weights[:2]}, {"intercepts": ()}, {"weights": ((1.0,), (1.0,), (1.0, 2.0))}):
         with pytest.raises(SurrogateError, match="must have 3 rows for 3 decisions"):

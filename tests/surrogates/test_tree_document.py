@@ -146,20 +146,20 @@ def test_a_file_that_breaks_off_anywhere_is_refused_with_the_field_it_breaks_off
     for end in {*range(0, len(content) - 2, 37), *range(len(content) - 40, len(content) - 1)}:
         path.write_text(content[:end], encoding="utf-8")
         with pytest.raises(SurrogateError) as caught:
-            read_document(path)
+            read_document(path, DocumentRecord)
         found = re.search(r"in the field (\w+) ", str(caught.value))
         assert found is not None, f"cut after {end} letters: {caught.value}"
         assert found[1] in names
     path.write_text(content[: content.index('"intercept": ') + len('"intercept": ')], encoding="utf-8")
     with pytest.raises(SurrogateError, match="breaks off or is damaged in the field intercept "):
-        read_document(path)
+        read_document(path, DocumentRecord)
 
 
 def test_a_file_that_breaks_off_inside_a_letter_is_refused_with_its_field(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: content.index("bée".encode()) + 2])
     with pytest.raises(SurrogateError, match="classes"):
-        read_document(path)
+        read_document(path, DocumentRecord)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_file_that_breaks_off_inside_a_letter_is_refused_with_its_field(path: 
 def test_what_is_no_document_is_refused(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SurrogateError, match=r"tree\.json"):
-        read_document(path)
+        read_document(path, DocumentRecord)
 
 
 def at(content: dict[str, Any], *place: int | str) -> Any:
@@ -212,7 +212,7 @@ def test_an_edit_by_hand_is_refused_with_the_name_of_its_field(path: Path, name:
     change, field = EDITS[name]
     edit(path, change)
     with pytest.raises(SurrogateError, match=f"the field {field} "):
-        read_document(path)
+        read_document(path, DocumentRecord)
 
 
 def cycle(content: dict[str, Any]) -> None:
