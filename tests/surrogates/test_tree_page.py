@@ -1,25 +1,15 @@
-"""The review page in a real browser; one is started for all of this file."""
+"""The review page in a real browser."""
 
 import dataclasses
-import io
 import json
 import math
-import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from surrogates.drawn_trees import (
     HOSTILE_NAMES,
@@ -29,10 +19,24 @@ from surrogates.drawn_trees import (
     small_document,
     wide_document,
 )
+from surrogates.in_browser import (
+    FORGERIES,
+    all_of,
+    click_button,
+    colour_of,
+    each,
+    luminance,
+    one,
+    opened,
+    press,
+    soon,
+    texts,
+)
 
 from interpretable.errors import SurrogateError
 from interpretable.figures import COLOURS
-from interpretable.surrogates.export.page import as_json, write_page
+from interpretable.surrogates.export.html_file import as_json
+from interpretable.surrogates.export.page import write_page
 from interpretable.surrogates.export.page_data import page_data
 from interpretable.surrogates.export.review_tree import (
     ROOT,
@@ -46,39 +50,12 @@ from interpretable.surrogates.export.review_tree import (
 from interpretable.surrogates.export.words import one_line
 
 MINUS = "\u2212"
-FORGERIES = (
-    "</script><img src=x onerror=window.forged=1>",
-    "</script><script>window.forged=1</script>",
-    "<!--<script>",
-    "javascript:window.forged=1",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[WebDriver]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("Chromium or its driver is not installed: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options, Service(driver))
-    yield started
-    started.quit()
 
 
 def write(path: Path, document: ReviewDocument, **images: Any) -> Path:
     nothing: dict[str, Any] = {"train_images": {}, "test_images": {}, "filter_regions": {}, "filter_names": {}}
     write_page(path, document, **(nothing | images))
     return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pages")
 
 
 @pytest.fixture(scope="module")
@@ -91,50 +68,8 @@ def large(folder: Path) -> Path:
     return write(folder / "large.html", large_document(1000))
 
 
-def opened(browser: WebDriver, page: Path, place: str = "") -> None:
-    """Opens a page anew, also where only the place in it differs."""
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get(page.as_uri() + place)
-
-
-def all_of(browser: WebDriver | WebElement, selector: str) -> list[WebElement]:
-    return browser.find_elements(By.CSS_SELECTOR, selector)
-
-
-def one(browser: WebDriver | WebElement, selector: str) -> WebElement:
-    return browser.find_element(By.CSS_SELECTOR, selector)
-
-
-def each(browser: WebDriver, selector: str, value: str) -> list[Any]:
-    """A value of every element ``e`` that a selector finds."""
-    return browser.execute_script(f"return [...document.querySelectorAll(arguments[0])].map((e) => {value})", selector)
-
-
-def texts(browser: WebDriver, selector: str) -> list[str]:
-    """Texts of elements as they are in the document, shortened by nothing."""
-    return each(browser, selector, "e.textContent")
-
-
 def titles(browser: WebDriver) -> list[str]:
     return texts(browser, ".row .title")
-
-
-def press(browser: WebDriver, *keys: str) -> None:
-    for key in keys:
-        browser.switch_to.active_element.send_keys(key)
-
-
-def soon(claim: Callable[[], bool]) -> None:
-    """A claim that holds at once or, after an event of the browser, within five seconds."""
-    end = time.monotonic() + 5
-    while not claim():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def click_button(browser: WebDriver, text: str) -> None:
-    next(button for button in all_of(browser, "button") if button.text == text).click()
 
 
 def test_the_page_opens_from_disk_without_a_message_or_a_request(browser, folder):
@@ -244,12 +179,6 @@ def test_a_breadcrumb_leads_to_the_nodes_above(browser, small):
     all_of(browser, ".crumbs a")[1].click()
     soon(lambda: one(browser, ".node h2").text == "mode 2")
     assert one(browser, ".row[aria-selected=true] .title").text == "mode 2"
-
-
-def colour_of(element: WebElement) -> np.ndarray:
-    """What the middle of an element looks like."""
-    picture = np.asarray(Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB")).astype(int)
-    return picture[picture.shape[0] // 2, picture.shape[1] // 2]
 
 
 def test_thumbnails_show_their_own_images(browser, folder):
@@ -583,13 +512,6 @@ def test_text_stands_out_in_both_colour_schemes(browser, small, scheme):
             assert contrast >= 4.5, selector  # WCAG 2.2, 1.4.3
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG defines it."""
-    channels = np.array([int(number) for number in re.findall(r"\d+", colour)[:3]]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_bars_have_the_colours_of_all_figures(browser, small):

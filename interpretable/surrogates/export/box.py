@@ -26,13 +26,14 @@ _FONT = "DejaVu Sans"
 """Comes with matplotlib, so that a picture is the same everywhere."""
 
 _PAD, _LINE, _NAME, _VALUE = 0.1, 0.17, 1.1, 0.62
-_THUMBNAIL, _THUMBNAILS = 0.58, 4
+THUMBNAIL, THUMBNAILS = 0.58, 4
+"""Side of the square of an example, and how many stand side by side."""
 
 
 def box_height(node: ReviewNode, hidden: int, has_images: bool) -> float:
     """Height of a node's box: a line for its title, its facts, each bar and the nodes hidden below it."""
     lines = 1 + bool(node.facts) + len(strongest(node)) + bool(hidden)
-    return 2 * _PAD + 0.02 + lines * _LINE + (_THUMBNAIL + 0.06) * bool(has_images and node.examples)
+    return 2 * _PAD + 0.02 + lines * _LINE + (THUMBNAIL + 0.06) * bool(has_images and node.examples)
 
 
 def draw_box(
@@ -78,8 +79,8 @@ def draw_box(
         y += _LINE
         write(axis, (left, y), f"… {counted(hidden, 'node')} below", room, 7.5, color=QUIET, style="italic")
     if images is not None:
-        for place, example in enumerate(node.examples[:_THUMBNAILS]):
-            _draw_thumbnail(axis, left + place * (_THUMBNAIL + 0.05), y + 0.1, images(example))
+        for place, example in enumerate(node.examples[:THUMBNAILS]):
+            draw_thumbnail(axis, left + place * (THUMBNAIL + 0.05), y + 0.1, images(example))
 
 
 def write(axis: Axes, at: tuple[float, float], text: str, room: float, size: float, **style: Any) -> Text:
@@ -120,7 +121,8 @@ def _draw_bar(axis: Axes, left: float, right: float, y: float, bar: Bar, ends: t
     axis.plot([zero, zero], [y - 0.13, y + 0.04], color="0.6", linewidth=0.6)
 
 
-def _draw_thumbnail(axis: Axes, x: float, y: float, picture: np.ndarray) -> None:
-    height, width = (_THUMBNAIL * side / max(picture.shape[:2]) for side in picture.shape[:2])
-    x, y = x + (_THUMBNAIL - width) / 2, y + (_THUMBNAIL - height) / 2
+def draw_thumbnail(axis: Axes, x: float, y: float, picture: np.ndarray) -> None:
+    """Draws an image in the middle of a square whose upper left corner is given."""
+    height, width = (THUMBNAIL * side / max(picture.shape[:2]) for side in picture.shape[:2])
+    x, y = x + (THUMBNAIL - width) / 2, y + (THUMBNAIL - height) / 2
     axis.imshow(picture, extent=(x, x + width, y + height, y), aspect="auto", zorder=3)

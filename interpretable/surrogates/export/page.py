@@ -1,25 +1,18 @@
 """The page that a reviewer opens: one HTML file with trees, images and the script that shows them, and nothing else."""
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, StrictUndefined
 
 from interpretable.files import write_atomically
+from interpretable.surrogates.export.html_file import add_thumbnails, html_file
 from interpretable.surrogates.export.page_data import page_data
 from interpretable.surrogates.export.review_tree import ReviewDocument
-from interpretable.surrogates.export.sprites import Sheet, sprite_sheets
+from interpretable.surrogates.export.sprites import Sheet
 
-_SOURCES = files("interpretable.surrogates.export") / "html"
-
-_SCRIPTS = ("dom", "model", "bars", "tree", "node", "images", "search", "main")
+_SCRIPTS = ("model", "bars", "tree", "node", "images", "search", "main")
 """Parts of the page's script in the order in which they are run."""
 
 _SIDES = ((400, 128), (1600, 96))
@@ -70,8 +63,7 @@ def write_page(
             "region": _thumbnails({key: crop for key, (_, crop) in enumerate(crops)}, sheets),
         },
     }
-    data["sheets"] = [(sheet.columns, sheet.rows) for sheet in sheets]
-    write_atomically(path, _render(data, [sheet.uri for sheet in sheets]))
+    write_atomically(path, html_file("page.html.j2", "page.css", _SCRIPTS, data, sheets))
 
 
 def _chosen(images: Mapping[int, np.ndarray], keys: set[int]) -> dict[int, np.ndarray]:
@@ -79,42 +71,5 @@ def _chosen(images: Mapping[int, np.ndarray], keys: set[int]) -> dict[int, np.nd
 
 
 def _thumbnails(images: Mapping[int, np.ndarray], sheets: list[Sheet]) -> dict[int, tuple[int, int, int]]:
-    """Adds sheets of the images and says where each one is."""
-    largest = max((max(image.shape[:2], default=1) for image in images.values()), default=1)
     side = next((side for number, side in _SIDES if len(images) <= number), _SMALLEST_SIDE)
-    sprites = sprite_sheets(
-        images, min(side, 8 * -(-largest // 8))
-    )  # pixels that an image does not have are not stored
-    first = len(sheets)
-    sheets += sprites.sheets
-    return {key: (first + place.sheet, place.column, place.row) for key, place in sprites.positions.items()}
-
-
-def as_json(value: object) -> str:
-    """JSON that may stand in a script element: in ASCII, and without the characters that HTML reads."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _render(data: Mapping[str, Any], sheets: Sequence[str]) -> str:
-    style = _source("page.css")
-    script = "\n".join(['"use strict";', "{", *(_source(f"{name}.js") for name in _SCRIPTS), "}", ""])
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_source("page.html.j2")).render(
-        title=data["title"],
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        data=as_json(data),
-        sheets=sheets,
-    )
-
-
-def _source(name: str) -> str:
-    return (_SOURCES / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """As a Content-Security-Policy names what may run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return add_thumbnails(images, side, sheets)

@@ -1,14 +1,11 @@
 """What the review page is told of a document: plain values for JSON, with every name written once."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interpretable.surrogates.export.html_file import finite, header_data, lines
 from interpretable.surrogates.export.review_tree import Bar, ParsePath, ReviewDocument, ReviewNode, ReviewTree
 from interpretable.surrogates.export.words import one_line
-
-_DIGITS = 6
-"""Significant digits of a number on the page; a tree's own file keeps all."""
 
 
 class Names:
@@ -30,11 +27,6 @@ class Names:
         return list(self._numbers)
 
 
-def finite(value: float) -> float | None:
-    """The value to as many digits as a page shows; none for NaN and infinities, which JSON does not have."""
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
 def page_data(document: ReviewDocument, filter_names: Mapping[int, str]) -> dict[str, Any]:
     """All of a document as lists, dictionaries, strings and finite numbers.
 
@@ -49,18 +41,11 @@ def page_data(document: ReviewDocument, filter_names: Mapping[int, str]) -> dict
     trees = [_tree(tree, names) for tree in document.trees]
     filters = sorted({number for tree in document.trees for node in tree.nodes.values() for number in node.filters})
     return {
-        "title": one_line(document.title),
-        "digest": document.digest,
-        "about": _lines(document.about),
-        "tables": [(one_line(title), _lines(rows)) for title, rows in document.tables.items()],
+        **header_data(document.title, document.digest, document.about, document.tables),
         "trees": trees,
         "filters": {number: one_line(filter_names.get(number, f"filter {number}")) for number in filters},
         "names": names.listed(),
     }
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[one_line(text) for text in row] for row in rows]
 
 
 def _tree(tree: ReviewTree, names: Names) -> dict[str, Any]:
@@ -76,7 +61,7 @@ def _node(node: ReviewNode, names: Names) -> dict[str, Any]:
         "title": one_line(node.title),
         "images": node.images,
         "children": node.children,
-        "facts": _lines(node.facts),
+        "facts": lines(node.facts),
         "contributions": names.bars(node.contributions),
         "parts": names.bars(node.parts),
         "filters": node.filters,

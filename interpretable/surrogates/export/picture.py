@@ -118,20 +118,22 @@ def _draw_edges(axis: Axes, tree: ReviewTree, shown: Shown, places: Places) -> N
         y = _HEAD + places.centres[number] - share * tree.nodes[number].images / 2
         for child in children:
             width = share * tree.nodes[child].images
-            _draw_edge(axis, (x, y + width / 2), (end, _HEAD + places.centres[child]), linewidth=max(0.6, 72 * width))
+            draw_edge(axis, (x, y + width / 2), (end, _HEAD + places.centres[child]), linewidth=max(0.6, 72 * width))
             y += width
         if number in shown.left_out:
             rest = shown.left_out[number]
             images = sum(tree.nodes[child].images for child in rest)
             at = (end, _HEAD + places.rests[number])
-            _draw_edge(axis, (x, y + share * images / 2), at, linewidth=0.8, linestyle=":")
+            draw_edge(axis, (x, y + share * images / 2), at, linewidth=0.8, linestyle=":")
             text = f"+ {len(rest)} more ({counted(images, 'image')})"
             write(axis, (end + 0.05, at[1] + 0.04), text, BOX, 8, color=QUIET, style="italic")
 
 
-def _draw_edge(axis: Axes, start: tuple[float, float], end: tuple[float, float], **style: float | str) -> None:
+def draw_edge(axis: Axes, start: tuple[float, float], end: tuple[float, float], **style: float | str) -> None:
+    """Draws a grey curve that leaves one box and reaches another level."""
     middle = (start[0] + end[0]) / 2
     curve = Curve(
         [start, (middle, start[1]), (middle, end[1]), end], [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4]
     )
-    axis.add_patch(PathPatch(curve, facecolor="none", edgecolor="0.8", capstyle="butt", zorder=0.5, **style))
+    look = {"edgecolor": "0.8", "capstyle": "butt", **style}
+    axis.add_patch(PathPatch(curve, facecolor="none", zorder=0.5, **look))

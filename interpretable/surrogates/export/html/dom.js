@@ -1,4 +1,4 @@
-/* Elements, numbers in words, thumbnails. */
+/* Elements, and numbers in words. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -22,6 +22,17 @@ function button(className, act, ...children) {
   element.type = "button";
   element.addEventListener("click", act);
   return element;
+}
+
+/** Makes these the children of an element; those that are there already stay where they can, which costs the browser nothing. */
+function fill(parent, wanted) {
+  const kept = new Set(wanted);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  let place = parent.firstElementChild;
+  for (const child of wanted) {
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+  }
 }
 
 /** A heading with what follows it, left out where nothing does. */
@@ -63,35 +74,4 @@ function announce(text) {
   status.classList.add("shown");
   clearTimeout(announce.timer);
   announce.timer = setTimeout(() => status.classList.remove("shown"), 2500);
-}
-
-const sheetsShown = new Set();
-
-/** Makes a sheet the background of its class; one that is still being read follows when the page is complete. */
-function showSheet(sheet) {
-  const source = document.getElementById(`sheet-${sheet}`);
-  if (!source || sheetsShown.has(sheet)) return;
-  sheetsShown.add(sheet);
-  document.styleSheets[0].insertRule(`.sheet-${sheet} { background-image: url("${source.textContent}"); }`);
-}
-
-const sheetsWaiting = new Set();
-document.addEventListener("DOMContentLoaded", () => sheetsWaiting.forEach(showSheet));
-
-/** A thumbnail, or nothing where the page has no such image; kind is "train", "test" or "region". */
-function thumbnail(kind, key, description) {
-  const place = data.places[kind][key];
-  if (!place) return "";
-  const [sheet, column, row] = place;
-  const [columns, rows] = data.sheets[sheet];
-  const element = make("span", `thumbnail sheet-${sheet}`);
-  const share = (index, size) => (size > 1 ? (100 * index) / (size - 1) : 0);
-  element.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
-  element.style.backgroundPosition = `${share(column, columns)}% ${share(row, rows)}%`;
-  element.setAttribute("role", "img");
-  element.setAttribute("aria-label", description);
-  element.title = description;
-  sheetsWaiting.add(sheet);
-  showSheet(sheet);
-  return element;
 }

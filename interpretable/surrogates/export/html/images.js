@@ -6,6 +6,12 @@ const BARS_OF_A_STEP = 6;
 
 const choice = { tree: null, text: "", label: "", decision: "", wrong: false, below: null };
 
+/** A thumbnail, or nothing where the page has no such image; kind is "train", "test" or "region". */
+function thumbnail(kind, key, description) {
+  const place = data.places[kind][key];
+  return place ? sprite(place, "thumbnail", description) : "";
+}
+
 function isWrong(path) {
   return path.label !== path.decision;
 }

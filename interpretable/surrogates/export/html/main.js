@@ -1,13 +1,10 @@
 /* The page's parts and where the reader is. */
 
-const DIGEST_SHOWN = 12;
-
 const here = { tree: trees[0], view: "node", node: ROOT, image: null };
 const right = document.getElementById("right");
 const chooser = make("select", "trees");
 const pathChip = make("div", "path-chip");
-const tabs = make("div", "tabs");
-const panel = make("div", "panel");
+const { tabs, panel } = tabbed();
 
 /** Goes to a place and shows it; a fleeting visit, such as one by arrow keys, takes no step of the browser's history. */
 function go(place, fleeting = false) {
@@ -64,30 +61,12 @@ function showPanel() {
   const content = { node: () => nodeDetail(tree, here.node), images: () => imageList(tree), image: () => imageDetail(tree, tree.path(here.image)) };
   panel.replaceChildren(content[view]());
   right.scrollTop = 0;
-  const tab = (id, text, selected, place) => {
-    const element = button("tab", () => go(place), text);
-    element.id = id;
-    element.setAttribute("role", "tab");
-    element.setAttribute("aria-selected", selected);
-    element.setAttribute("aria-controls", "panel");
-    element.tabIndex = selected ? 0 : -1;
-    return element;
-  };
-  const focused = document.activeElement?.id;
-  tabs.replaceChildren(
-    tab("tab-node", "Node", view === "node", { tree, view: "node", node: here.node }),
-    tab("tab-images", `Test images (${count(tree.paths.length)})`, view !== "node", { tree, view: "images" }),
-  );
+  fillTabs(tabs, panel, [
+    { id: "tab-node", text: "Node", selected: view === "node", open: () => go({ tree, view: "node", node: here.node }) },
+    { id: "tab-images", text: `Test images (${count(tree.paths.length)})`, selected: view !== "node", open: () => go({ tree, view: "images" }) },
+  ]);
   tabs.hidden = !tree.paths.length;
-  if (focused?.startsWith("tab-")) tabs.querySelector("[aria-selected='true']").focus();
-  panel.setAttribute("aria-labelledby", view === "node" ? "tab-node" : "tab-images");
 }
-
-tabs.addEventListener("keydown", (event) => {
-  if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-  event.preventDefault();
-  tabs.querySelector("[aria-selected='false']").click();
-});
 
 function route() {
   const place = placeOf(location.hash);
@@ -95,40 +74,14 @@ function route() {
   show(place ?? { tree: here.tree, view: "node", node: ROOT });
 }
 
-function digestButton() {
-  const element = button("digest", async () => {
-    element.lastChild.textContent = data.digest;
-    getSelection().selectAllChildren(element.lastChild);
-    try {
-      await navigator.clipboard.writeText(data.digest);
-      announce("The digest is copied.");
-    } catch {
-      announce("The digest is selected.");
-    }
-  }, "SHA-256 ", make("code", "", data.digest.slice(0, DIGEST_SHOWN)));
-  element.title = `${data.digest}\nThe digest of tree.json that a review is bound to; a click copies it.`;
-  return element;
-}
-
-function table([title, rows]) {
-  const [names = [], ...body] = rows;
-  const numeric = names.map((_, column) => body.length > 0 && body.every((row) => /^[\s+\-−–±.,%\d()eE]*$/.test(row[column] ?? "")));
-  const cells = (tag, row) => make("tr", "", ...row.map((text, column) => make(tag, numeric[column] ? "numeric" : "", named(text))));
-  return make("figure", "", make("figcaption", "", named(title)), make("table", "", make("thead", "", cells("th", names)), make("tbody", "", ...body.map((row) => cells("td", row)))));
-}
-
 function build() {
-  const tables = data.tables.length ? make("details", "tables", make("summary", "", data.tables.length === 1 ? "Table" : `${data.tables.length} tables`), make("div", "", ...data.tables.map(table))) : "";
-  document.getElementById("header").append(make("div", "masthead", make("h1", "", named(data.title)), digestButton()), pairs(data.about, "about"), tables);
+  showHeader("The digest of tree.json that a review is bound to");
   for (const tree of trees) chooser.append(new Option(`${tree.name} (${count(tree.size, "node")})`, tree.index));
   chooser.setAttribute("aria-label", "Tree");
   chooser.hidden = trees.length < 2;
   chooser.addEventListener("change", () => go({ tree: trees[chooser.value], view: "node", node: ROOT }));
   const tools = make("div", "tools", chooser, button("", expandAll, "Expand all"), button("", collapseAll, "Collapse all"));
   document.getElementById("left").append(make("div", "top-bar", searchBox, resultCount, resultList, tools, pathChip), treeList);
-  tabs.setAttribute("role", "tablist");
-  panel.setAttribute("role", "tabpanel");
-  panel.id = "panel";
   right.append(tabs, panel);
   if (!trees.length) {
     panel.append(make("p", "note", "This document has no tree."));
@@ -137,7 +90,6 @@ function build() {
   resultList.hidden = resultCount.hidden = true;
   route();
   addEventListener("hashchange", route);
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((element) => (element.open = true)));
 }
 
 build();

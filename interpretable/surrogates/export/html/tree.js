@@ -22,13 +22,7 @@ function showTree(tree) {
 /** Brings the rows in line with what is open, selected, found and on the parse path. */
 function refreshRows() {
   const wanted = visibleRows(shown.tree).map(rowElement);
-  const kept = new Set(wanted);
-  for (const row of [...treeList.children]) if (!kept.has(row)) row.remove();
-  let place = treeList.firstElementChild;
-  for (const row of wanted) {
-    if (row === place) place = place.nextElementSibling;
-    else treeList.insertBefore(row, place);
-  }
+  fill(treeList, wanted);
   const steps = new Map((shown.path?.steps ?? []).map(([node], index) => [node, index]));
   for (const row of wanted) dress(row, steps);
   if (!treeList.querySelector("[tabindex='0']")) treeList.firstElementChild.tabIndex = 0;
