@@ -3,6 +3,7 @@
 from interpretable.metrics.dissection_counts import DissectionCounts, dissection_counts
 from interpretable.metrics.dissection_nulls import random_rotation, rotate, shuffled_images
 from interpretable.metrics.dissection_report import DissectionReport, dissection_report, iou
+from interpretable.metrics.few_shot_localisation import FewShotResult, LocalisationError, few_shot_localisation
 from interpretable.metrics.filter_ablation import (
     class_accuracy,
     head_ablation_accuracy,
@@ -56,6 +57,7 @@ __all__ = [
     "CentreTable",
     "DissectionCounts",
     "DissectionReport",
+    "FewShotResult",
     "FilterActivity",
     "FilterActivityResult",
     "FilterPurity",
@@ -64,6 +66,7 @@ __all__ = [
     "GroupAblationResult",
     "KeypointRegression",
     "KeypointRegressionResult",
+    "LocalisationError",
     "LocationInstability",
     "LocationInstabilityResult",
     "MapInformation",
@@ -89,6 +92,7 @@ __all__ = [
     "class_accuracy",
     "dissection_counts",
     "dissection_report",
+    "few_shot_localisation",
     "filter_activity",
     "filter_purity",
     "group_accuracy",
