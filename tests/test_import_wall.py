@@ -10,6 +10,7 @@ RIGHT_HAND_ROOMS = [
         for room in (
             "activations", "concepts", "convert", "dissection", "evaluation", "evaluation.measures", "losses",
             "evaluation.part_removal", "metrics", "receptive_field", "surrogates", "surrogates.approval",
+            "surrogates.explanatory_graph",
             "surrogates.export.page", "surrogates.export.picture", "surrogates.filter_labels", "surrogates.fitting",
             "templates",
         )

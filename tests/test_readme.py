@@ -41,7 +41,9 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, after, recipe, trees, last = [block for block in blocks("bash") if not block.startswith("wandb ")]
+    first, _, again, after, recipe, trees, graphs, last = [
+        block for block in blocks("bash") if not block.startswith("wandb ")
+    ]
     opening, network, export = blocks("python")
     ((quickstart,), (test, resume), (photographs,), (own,)) = map(training_words, (first, again, recipe, last))
     less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
@@ -51,7 +53,8 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     run = {}
     exec(opening, run)
     assert run["run"].config["data"]["dataset"] == "Creatures"
-    for command in (*after.strip().splitlines(), *trees.strip().splitlines()):
+    graphs += " --iterations 1 --class " + run["run"].datamodule.classes[0]
+    for command in (*after.strip().splitlines(), *trees.strip().splitlines(), graphs.replace("\n", "")):
         name, *words = shlex.split(command)
         assert name == "interpretable"
         with pytest.raises(SystemExit) as end:
@@ -63,6 +66,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
         "dissection/test.json",
         "tree/tree.html",
         "tree/review.json",
+        "graph/measures.csv",
     ):
         assert (Path("runs/latest") / left).is_file()
     monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))

@@ -171,6 +171,46 @@ def review(
 
 
 @app.command()
+def graph(
+    run: RunFolder,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Conv layer, bottom to top; may be repeated. The trunk and the part layers if omitted."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to learn a graph of; may be repeated, all if omitted.")
+    ] = None,
+    together: Annotated[bool, typer.Option("--together", help="One graph of all these classes, not one each.")] = False,
+    images: Annotated[int, typer.Option(min=2, help="Training images of a graph at most.")] = 1000,
+    density: Annotated[
+        list[float] | None,
+        typer.Option(help="Nodes per cell of a map; one for all layers or one each, by the map's size if omitted."),
+    ] = None,
+    parents: Annotated[int, typer.Option(min=1, help="Nodes of the layer above that a node hangs on.")] = 15,
+    iterations: Annotated[int, typer.Option(min=1, help="Of each layer.")] = 20,
+    mirror: Annotated[bool, typer.Option(help="Read an image mirrored where the nodes explain that better.")] = True,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of the nodes' first places.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it is computed: cpu or cuda.")] = "cpu",
+) -> None:
+    """Split filters into part patterns and show which ones move together: an explanatory graph for each class.
+
+    Writes graph/: measures.csv, and for each graph graph.json, graph.graphml, nodes.csv, a picture and a page. A run
+    that is stopped goes on from the last layer that it learned.
+    """
+    from interpretable.commands.graph import build_graphs
+
+    densities = None if not density else density[0] if len(density) == 1 else tuple(density)
+    parameters = {
+        "density": densities,
+        "parents": parents,
+        "iterations": iterations,
+        "mirror": mirror,
+        "seed": seed,
+    }
+    build_graphs(run, layers or [], classes or [], together, images, device, parameters)
+
+
+@app.command()
 def convert(
     layout: Annotated[
         str, typer.Argument(help="animal-part, cub-200-2011, voc-part, celeba-mask-hq or coco-keypoints.")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -27,4 +28,4 @@ def show_progress(items: Iterable[Item], what: str, total: int | None = None) ->
         what: What they are.
         total: How many they are, where they do not know it.
     """
-    return track(items, description=what, total=total, console=Console(), transient=True)
+    return track(items, description=escape(what), total=total, console=Console(), transient=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from interpretable.commands.tables import number
@@ -95,11 +96,11 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 def table_of(title: str, rows: Rows) -> Table:
     """Rows of text for the terminal."""
-    table = Table(rows[0][0], title=title, title_justify="left")
-    for heading in rows[0][1:]:
-        table.add_column(heading, justify="right")
+    table = Table(title=escape(title), title_justify="left")
+    for place, heading in enumerate(rows[0]):
+        table.add_column(escape(heading), justify="right" if place else "left", overflow="fold")
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

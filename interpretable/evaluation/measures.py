@@ -13,6 +13,7 @@ from interpretable.metrics import (
     LocationInstability,
     MapInformation,
     PartClustering,
+    PartTrackingResult,
     PeakTable,
     assign_keypoints,
     filter_purity,
@@ -20,6 +21,7 @@ from interpretable.metrics import (
     location_instability,
     part_tracking,
 )
+from interpretable.metrics.top_images import TOP_IMAGES
 
 Item = TypeVar("Item")
 
@@ -48,22 +50,14 @@ def add_places(evaluation: Evaluation, filters: StoredFilters) -> None:
     train, test = filters.train_peaks, filters.test_peaks
     if test.landmarks.shape[1] == 0:
         return
-    instability = LocationInstability(filters.num_classes)
-    instability.update(test.values, test.positions, test.landmarks, test.labels, filters.test.image_size)
-    evaluation.add(**{f"location_{name}": value for name, value in _named(instability.compute()).items()})
+    evaluation.add(**instability_numbers(test, filters.num_classes, TOP_IMAGES))
     diagonal = torch.linalg.vector_norm(test.sizes.double(), dim=-1)
     table = location_instability(
         test.values, test.positions, test.landmarks, test.labels, diagonal, filters.num_classes
     )
     evaluation.add_filters(location_instability=table.nanmean(-1).nanmean(-1))
     tracking = part_tracking(train, test, filters.num_classes)
-    evaluation.add(
-        tracking=tracking.tracking,
-        tracking_low=tracking.tracking_low,
-        tracking_high=tracking.tracking_high,
-        hit_rate=tracking.hit_rate,
-        constant_hit_rate=tracking.constant_hit_rate,
-    )
+    evaluation.add(**tracking_numbers(tracking))
     chosen = tracking.tracking_filter.clamp(min=0)
     of_chosen = tracking.test_r2.gather(1, chosen[:, None]).squeeze(1)  # (K, P)
     for number, name in enumerate(filters.test.parts):
@@ -78,6 +72,20 @@ def add_places(evaluation: Evaluation, filters: StoredFilters) -> None:
     centred = (test.landmarks - test.landmarks.nanmean(0)).double()
     shift = torch.linalg.vector_norm(centred, dim=-1) / diagonal[:, None]
     evaluation.add(landmark_spread=shift.square().nanmean(0).sqrt().nanmean())
+
+
+def instability_numbers(peaks: PeakTable, num_classes: int, top: int) -> dict[str, torch.Tensor]:
+    """Location instability by name, with its floors; images are all of the size of the first."""
+    instability = LocationInstability(num_classes, top)
+    width, height = peaks.sizes[0].tolist()
+    instability.update(peaks.values, peaks.positions, peaks.landmarks, peaks.labels, (height, width))
+    return {f"location_{name}": value for name, value in _named(instability.compute()).items()}
+
+
+def tracking_numbers(found: PartTrackingResult) -> dict[str, torch.Tensor]:
+    """Tracking and hit rate by name."""
+    names = ("tracking", "tracking_low", "tracking_high", "hit_rate", "constant_hit_rate")
+    return {name: getattr(found, name) for name in names}
 
 
 def add_keypoints(evaluation: Evaluation, filters: StoredFilters) -> None:

@@ -541,14 +541,14 @@ def test_help_lists_every_command_without_loading_torch():
         "try:\n    main(sys.argv[1:])\nfinally:\n"
         "    print(sorted({'torch', 'pytorch_lightning', 'numpy', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
     )
-    for words in (["--help"], ["evaluate", "--help"], []):
+    for words in (["--help"], ["evaluate", "--help"], ["graph", "--help"], []):
         result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
         assert result.stderr.strip() == "[]", words
         if words == ["--help"]:
             assert result.returncode == 0
             for name in (
-                "activations", "evaluate", "dissect", "compare", "tree", "tree-labels", "review", "convert", "fit",
-                "validate", "test", "predict",
+                "activations", "evaluate", "dissect", "compare", "tree", "tree-labels", "review", "graph", "convert",
+                "fit", "validate", "test", "predict",
             ):  # fmt: skip
                 assert re.search(rf"\b{name}\b", result.stdout)
 
