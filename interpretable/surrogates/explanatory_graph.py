@@ -106,7 +106,7 @@ class ExplanatoryGraph:
         iterations: int = ITERATIONS,
         mirror: bool = False,
         seed: int = 0,
-        at_once: int = 2**20,
+        at_once: int = 2**22,
         device: str = "cpu",
     ) -> None:
         self.density = density

@@ -22,7 +22,7 @@ BORDER = 0.1
 _NODES = 64
 """Nodes that are compared with the candidates at once."""
 
-_TRIPLES = 2**19
+_TRIPLES = 2**20
 """Triples of a node, a candidate and an image that are compared at once, as many as the caches of a processor hold."""
 
 

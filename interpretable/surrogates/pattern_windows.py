@@ -21,7 +21,7 @@ class Windows(NamedTuple):
     """What the nodes of a layer see of images: k × k cells about each node's centre μ + Δ, row by row."""
 
     cells: Int[Tensor, "image channel node cell"]
-    """Row-major numbers in the map; of cells outside it that of the nearest one inside."""
+    """Row-major numbers in the map; any where G is 0."""
     corners: Float[Tensor, "image channel node 2"]
     """Offset of the first cell from the centre, row and column."""
     terms: Float[Tensor, "image channel node cell"]
@@ -48,17 +48,19 @@ def windows(blurred: Float[Tensor, "image channel h w"], patterns: Patterns, gui
     corners = first - centres
     steps = torch.arange(int(2 * radius.max() + 1) + 1, dtype=centres.dtype, device=centres.device)
     exponent = -1 / (2 * guidance.tolerance.square())[..., None]
-    cells, factors = [], []
+    factors = []
     for axis, length in enumerate((height, width)):
         cell = first[..., axis, None] + steps
         offset = corners[..., axis, None] + steps
         share = (radius + 0.5 - offset.abs()).clamp(0, 1) * ((cell >= 0) & (cell < length))
         factors.append(torch.exp(offset.square() * exponent) * share)
-        cells.append(cell.clamp(0, length - 1).long())
-    numbers = (cells[0][..., :, None] * width + cells[1][..., None, :]).flatten(-2)
+    # Cells outside the map get the number of some cell inside.
+    within = (steps[:, None] * width + steps).flatten().long()
+    start = (first[..., 0] * width + first[..., 1]).clamp(-width * height, width * height).long()
+    numbers = (start[..., None] + within).clamp_(0, height * width - 1)
     scale = guidance.agreement / (2 * math.pi * guidance.tolerance.square())
     terms = ((scale[..., None] * factors[0])[..., :, None] * factors[1][..., None, :]).flatten(-2)
-    return Windows(numbers, corners, terms, terms * _read(blurred, numbers))
+    return Windows(numbers, corners, terms, _read(blurred, numbers).mul_(terms))
 
 
 def _read(maps: Float[Tensor, "image channel h w"], cells: Int[Tensor, "image channel node cell"]) -> Tensor:
@@ -89,7 +91,7 @@ def moments(blurred: Float[Tensor, "image channel h w"], seen: Windows) -> Momen
     The responsibility of a node for a cell is r = G / (Σ G + τ) over the nodes of its channel.
     """
     levels = _levels(blurred, seen)
-    shared = seen.terms * _read(blurred / levels, seen.cells)
+    shared = _read(blurred / levels, seen.cells).mul_(seen.terms)
     responsible, offsets, _ = _offset_moments(shared, seen.corners)
     mass, _, squares = _offset_moments(seen.products, seen.corners)
     return Moments(

@@ -488,7 +488,7 @@ def test_maps_of_mirrored_images_are_needed_to_mirror():
         ExplanatoryGraph(**QUICK, mirror=True).fit(layers, IMAGE_SIZE)
     both = [layer._replace(mirrored=layer.maps.flip(-1)) for layer in layers]
     graph = ExplanatoryGraph(**QUICK, mirror=True).fit(both, IMAGE_SIZE)
-    with pytest.raises(SurrogateError, match="needs the maps of the mirrored images too"):
+    with pytest.raises(SurrogateError, match="needs the mirrored images too, got none of low"):
         graph.infer(layers)
 
 
