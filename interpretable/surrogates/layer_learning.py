@@ -101,7 +101,7 @@ class _Candidates(NamedTuple):
     """In pixels of the image."""
 
 
-def _candidates(above: Above, image_size: tuple[int, int]) -> _Candidates:
+def _candidates(above: Above, image_size: tuple[float, float]) -> _Candidates:
     places = _pixels(above.layer.field, above.cells, above.layer.width)
     numbers = candidate_parents(above.scores, places, image_size)
     return _Candidates(numbers, places[:, numbers])
@@ -114,9 +114,8 @@ def _choose(images: LayerImages, found: Inferred, candidates: _Candidates, count
         return torch.empty(filters, nodes, 0, dtype=torch.int64), torch.empty(filters, nodes, 0)
     others = candidates.places.to(images.device)
     parts = []
-    for cells, scores in zip(
-        found.cells.flatten(1).split(_NODES_AT_ONCE, 1), found.scores.flatten(1).split(_NODES_AT_ONCE, 1), strict=True
-    ):
+    some = (torch.split(array.flatten(1), _NODES_AT_ONCE, 1) for array in (found.cells, found.scores))
+    for cells, scores in zip(*some, strict=True):
         places = _pixels(images.maps.field, cells, images.size[1])
         parts.append(choose_parents(scores.to(images.device), places.to(images.device), others, count))
     chosen, strengths = (torch.cat(arrays).cpu().view(filters, nodes, -1) for arrays in zip(*parts, strict=True))

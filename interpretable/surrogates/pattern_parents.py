@@ -131,9 +131,9 @@ def choose_parents(
     right = torch.cat([others, others.square().sum(-1, keepdim=True), torch.ones_like(others[..., :1])], -1).mT
     images = max(1, _TRIPLES // (_NODES * others.shape[1]))
     chosen, strengths = [], []
-    for nodes in left.split(_NODES, 1):
+    for nodes in torch.split(left, _NODES, 1):
         value = nodes.new_zeros(nodes.shape[1], others.shape[1])
-        for some, candidates in zip(nodes.split(images), right.split(images), strict=True):
+        for some, candidates in zip(torch.split(nodes, images), torch.split(right, images), strict=True):
             value += torch.bmm(some, candidates).exp_().sum(0)
         ranked = value.sort(descending=True, stable=True)
         chosen.append(ranked.indices[:, :count])
