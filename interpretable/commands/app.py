@@ -175,7 +175,7 @@ def graph(
     run: RunFolder,
     layers: Annotated[
         list[str] | None,
-        typer.Option(help="Conv layer, bottom to top; may be repeated. The trunk and the part layers if omitted."),
+        typer.Option(help="Conv layer; may be repeated, in any order. The trunk and the part layers if omitted."),
     ] = None,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Class to learn a graph of; may be repeated, all if omitted.")
@@ -184,7 +184,9 @@ def graph(
     images: Annotated[int, typer.Option(min=2, help="Training images of a graph at most.")] = 1000,
     density: Annotated[
         list[float] | None,
-        typer.Option(help="Nodes per cell of a map; one for all layers or one each, by the map's size if omitted."),
+        typer.Option(
+            help="Nodes per cell; one for all layers or one each, bottom to top. By the maps' size if omitted."
+        ),
     ] = None,
     parents: Annotated[int, typer.Option(min=1, help="Nodes of the layer above that a node hangs on.")] = 15,
     iterations: Annotated[int, typer.Option(min=1, help="Of each layer.")] = 20,

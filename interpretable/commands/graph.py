@@ -118,9 +118,10 @@ def build_graphs(
     if log_artifact(opened, f"graph-{opened.folder.name}", "graph", files, {"graph/measures": rows}):
         say("W&B: logged as an artifact of the run")
     say(f"{run / FOLDER}: measures.csv, and for each graph graph.json, graph.graphml, nodes.csv, a picture and a page")
+    for kept in folder.glob("*/layers"):  # also of a command that was stopped and is not gone on with
+        forget_layers(kept)
     for path in written:
         if path.name == PAGE:
-            forget_layers(path.parent / "layers")
             say(f"{run / path.relative_to(opened.folder)}")
 
 

@@ -80,6 +80,7 @@ class GraphExport:
                 ("weights", about.checkpoint[:12]),
                 ("nodes of a filter", ", ".join(str(layer.spreads.shape[1]) for layer in self.graph.layers_)),
                 ("parents of a node", str(self.graph.parents)),
+                ("read mirrored", f"{int(self.found.mirrored.sum())} test images; mean places are of images as read"),
                 ("measured on", f"{len(self.rows)} test images ({manifest.data[:12]})"),
             ),
             image_size=self.test.image_size,

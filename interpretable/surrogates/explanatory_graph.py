@@ -139,7 +139,7 @@ class ExplanatoryGraph:
         self.check_arguments()
         self._check_layers(layers)
         scales = [deviations(layer).float() for layer in layers]
-        kept = LearnedLayers(folder, self._settings(image_size), layers)
+        kept = LearnedLayers(folder, self._settings(image_size), layers, scales)
         learned: list[NodeLayer] = []
         above: Above | None = None
         flipped = torch.zeros(layers[0].images, dtype=torch.bool)
@@ -174,11 +174,7 @@ class ExplanatoryGraph:
         Raises:
             SurrogateError: The graph is not fitted, or the layers are not its own.
         """
-        if not hasattr(self, "layers_"):
-            raise SurrogateError(
-                "An explanatory graph must be fitted or loaded before it finds nodes, got one that is neither; call "
-                "`fit` first."
-            )
+        self._check_fitted()
         check_layers_of(self.layers_, layers)
         self._check_layers(layers)
         flipped = torch.zeros(layers[0].images, dtype=torch.bool)
@@ -210,13 +206,17 @@ class ExplanatoryGraph:
         """
         check_settings(self._densities(1), {name: getattr(self, name) for name in ("parents", "iterations", "at_once")})
 
-    def save(self, path: Path, about: GraphAbout | None = None) -> None:
+    def save(self, path: str | Path, about: GraphAbout | None = None) -> None:
         """Writes the graph as JSON, atomically; `load` gives it back bit for bit.
 
         Args:
             path: The file.
             about: Of which network and images it is.
+
+        Raises:
+            SurrogateError: The graph is not fitted.
         """
+        self._check_fitted()
         height, width = self.image_size_
         density = tuple(self.density) if isinstance(self.density, Sequence) else self.density
         record = GraphRecord(
@@ -230,7 +230,7 @@ class ExplanatoryGraph:
             ),
             layers=tuple(NodeLayerRecord.of(layer) for layer in self.layers_),
         )
-        write_document(path, record)
+        write_document(Path(path), record)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -256,6 +256,13 @@ class ExplanatoryGraph:
 
     def _densities(self, layers: int) -> Sequence[float | None]:
         return self.density if isinstance(self.density, Sequence) else [self.density] * layers
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "layers_"):
+            raise SurrogateError(
+                "An explanatory graph must be fitted or loaded before it is used, got one that is neither; call `fit` "
+                "first."
+            )
 
     def _check_layers(self, layers: Sequence[LayerMaps]) -> None:
         densities = len(self.density) if isinstance(self.density, Sequence) else None

@@ -25,12 +25,21 @@ class LearnedLayers:
         folder: Where they are.
         settings: Of the graph.
         layers: Maps that they are learned from, bottom to top.
+        scales: What the activations of each layer's filters are divided by.
     """
 
-    def __init__(self, folder: Path | None, settings: Mapping[str, object], layers: Sequence[LayerMaps]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        settings: Mapping[str, object],
+        layers: Sequence[LayerMaps],
+        scales: Sequence[Tensor],
+    ) -> None:
         self._folder = folder
         self._layers = layers
-        contents = [layer.digest() for layer in layers] if folder else []
+        contents = (
+            [(layer.digest(), scale.tolist()) for layer, scale in zip(layers, scales, strict=True)] if folder else []
+        )
         self._digests = [_digest(settings, layers[place:], contents[place:]) for place in range(len(contents))]
 
     def read(self, place: int) -> tuple[Above, Tensor] | None:
@@ -76,7 +85,7 @@ def forget_layers(folder: Path) -> None:
         folder.rmdir()
 
 
-def _digest(settings: Mapping[str, object], layers: Sequence[LayerMaps], contents: Sequence[str]) -> str:
+def _digest(settings: Mapping[str, object], layers: Sequence[LayerMaps], contents: Sequence[object]) -> str:
     """SHA-256 of settings and of a layer's maps and those of the layers above it."""
     of_layers = [
         [layer.name, layer.filters, list(layer.maps.shape), list(layer.field), content]

@@ -29,7 +29,7 @@ class NodeLayer(NamedTuple):
     spreads: Float[Tensor, "filter node"]
     """σ in cells."""
     mean_places: Float[Tensor, "filter node 2"]
-    """p̄, mean over the training images of the inferred place, row and column in cells."""
+    """p̄, mean of the inferred place over the training images as they are read, some of them mirrored; in cells."""
     scores: Float[Tensor, "filter node"]
     """Mean score over the training images."""
     parents: Int64[Tensor, "filter node parent"]

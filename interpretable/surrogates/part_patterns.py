@@ -42,10 +42,8 @@ class Inferred(NamedTuple):
 
     cells: Int[Tensor, "image channel node"]
     """Row-major cell of the largest product of activation and spatial term."""
-    peaks: Float[Tensor, "image channel node"]
-    """That product."""
     scores: Float[Tensor, "image channel node"]
-    """Its sum over cells."""
+    """Sum over cells of that product."""
 
 
 class Moments(NamedTuple):
@@ -98,6 +96,7 @@ def moved(patterns: Patterns, found: Moments, iteration: int, cells: int) -> Pat
     shift = found.offsets / found.responsible[..., None] / math.sqrt(iteration)
     places = patterns.places + torch.where(found.responsible[..., None] > 0, shift, 0)
     largest = math.sqrt(cells / patterns.spreads.shape[1])
-    spreads = (found.squares / found.mass).sqrt().clamp(largest / 10, largest)
+    # Of a node on a single active cell rounding may leave squares below 0.
+    spreads = (found.squares.clamp(min=0) / found.mass).sqrt().clamp(largest / 10, largest)
     spreads = torch.where(found.mass > 0, spreads, patterns.spreads)
     return Patterns(places.to(patterns.places.dtype), spreads.to(patterns.spreads.dtype))

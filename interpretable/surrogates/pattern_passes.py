@@ -127,7 +127,7 @@ def better_mirrored(images: LayerImages, patterns: Patterns, guide: Guide) -> Bo
 
 
 def _on_cpu(found: Inferred) -> Inferred:
-    return Inferred(found.cells.int().cpu(), found.peaks.cpu(), found.scores.cpu())
+    return Inferred(found.cells.int().cpu(), found.scores.cpu())
 
 
 def _joined(parts: list[Inferred]) -> Inferred:

@@ -56,7 +56,8 @@ def windows(blurred: Float[Tensor, "image channel h w"], patterns: Patterns, gui
         factors.append(torch.exp(offset.square() * exponent) * share)
     # Cells outside the map get the number of some cell inside.
     within = (steps[:, None] * width + steps).flatten().long()
-    start = (first[..., 0] * width + first[..., 1]).clamp(-width * height, width * height).long()
+    rows, columns = (first[..., axis].clamp(-len(steps), length) for axis, length in enumerate((height, width)))
+    start = (rows * width + columns).long()
     numbers = (start[..., None] + within).clamp_(0, height * width - 1)
     scale = guidance.agreement / (2 * math.pi * guidance.tolerance.square())
     terms = ((scale[..., None] * factors[0])[..., :, None] * factors[1][..., None, :]).flatten(-2)
@@ -128,4 +129,4 @@ def infer(seen: Windows, patterns: Patterns, guidance: Guidance, height: int, wi
     limits = peaks.new_tensor([height - 1, width - 1])
     nearest = (patterns.places + guidance.shifts - 0.5).ceil().clamp(min=0).minimum(limits).long()
     silent = nearest[..., 0] * width + nearest[..., 1]
-    return Inferred(torch.where(peaks > 0, cells, silent), peaks, seen.products.sum(-1))
+    return Inferred(torch.where(peaks > 0, cells, silent), seen.products.sum(-1))

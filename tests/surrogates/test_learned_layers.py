@@ -152,6 +152,15 @@ def test_other_maps_of_the_same_deviations_are_learned_anew(other, tmp_path):
     assert bit_for_bit(found, fitted(None, layers)[1])
 
 
+def test_other_images_that_scale_the_filters_are_learned_from_anew(tmp_path):
+    chosen = [layer._replace(rows=torch.arange(4)) for layer in LAYERS]
+    stopped(tmp_path / "kept", chosen)
+    others = [layer._replace(maps=torch.cat([layer.maps[:4], 9 * layer.maps[4:]])) for layer in chosen]
+    names, layers = fitted(tmp_path / "kept", others)
+    assert names == ["high", "low"]
+    assert bit_for_bit(layers, fitted(None, others)[1])
+
+
 def test_other_mirrored_maps_are_learned_anew(tmp_path):
     both = [layer._replace(mirrored=layer.maps.flip(-1)) for layer in LAYERS]
     stopped(tmp_path / "kept", both, mirror=True)

@@ -7,7 +7,7 @@ from oracles import explanatory_graph as oracle
 from torch import Tensor
 
 from interpretable.surrogates.part_patterns import BLUR, WINDOW, Guidance, Inferred, Moments, Patterns, blur, moved
-from interpretable.surrogates.pattern_parents import candidate_parents, choose_parents, guidance
+from interpretable.surrogates.pattern_parents import candidate_parents, choose_parents, guidance, without_parents
 from interpretable.surrogates.pattern_windows import infer, log_likelihood, moments, windows
 
 IMAGES, CHANNELS, NODES, HEIGHT, WIDTH = 4, 3, 5, 7, 9
@@ -97,12 +97,51 @@ def test_nodes_are_where_the_literal_product_is_largest(seed):
     maps[0, 1] = -1  # a silent map
     blurred = blur(maps, 0.5)
     found = found_in(blurred, patterns, guided)
-    positions, values, scores = oracle.infer(
+    positions, _, scores = oracle.infer(
         blurred.numpy(), literal_terms(patterns, guided), patterns.places.numpy(), guided.shifts.numpy()
     )
     assert torch.stack([found.cells // WIDTH, found.cells % WIDTH], -1).tolist() == positions.tolist()
-    np.testing.assert_allclose(found.peaks.numpy(), values, rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(found.scores.numpy(), scores, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "centre"),
+    [
+        ((2, 20), (0.2, 2.0)),
+        ((3, 24), (0.0, 3.0)),
+        ((7, 28), (-2.9, 1.3)),
+        ((2, 2), (-0.9, 0.4)),
+        ((20, 2), (19.0, 1.2)),
+    ],
+)
+def test_windows_beyond_the_edges_of_long_and_tiny_maps_see_the_cells_that_the_literal_ones_do(shape, centre):
+    random = torch.Generator().manual_seed(0)
+    blurred = torch.rand(1, 1, *shape, generator=random, dtype=torch.float64)
+    patterns = Patterns(torch.tensor([[centre]], dtype=torch.float64), torch.full((1, 1), 9.0, dtype=torch.float64))
+    guided = without_parents(1, patterns.spreads, shape)
+    terms = oracle.spatial_term(
+        patterns.places.numpy(), patterns.spreads.numpy(), guided.shifts.numpy(), guided.agreement.numpy(),
+        guided.tolerance.numpy(), shape, WINDOW * max(shape),
+    )  # fmt: skip
+    positions, _, scores = oracle.infer(blurred.numpy(), terms, patterns.places.numpy(), guided.shifts.numpy())
+    found = found_in(blurred, patterns, guided)
+    assert [found.cells.item() // shape[1], found.cells.item() % shape[1]] == positions[0, 0, 0].tolist()
+    np.testing.assert_allclose(found.scores.numpy(), scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", [4, 5, 7])
+def test_a_filter_that_fires_in_one_fixed_cell_alone_is_learned(side):
+    for trial in range(12):
+        maps = torch.zeros(6, 1, side, side)
+        cell = trial % side
+        maps[:, 0, cell, (3 * trial) % side] = 1 + torch.rand(6, generator=torch.Generator().manual_seed(trial))
+        places = torch.tensor([[[float(cell), float((3 * trial) % side)], [0.0, 0.0]]])
+        patterns = Patterns(places, torch.full((1, 2), WINDOW * side))
+        for iteration in range(1, 21):
+            guided = without_parents(6, patterns.spreads, (side, side))
+            patterns = moved(patterns, learned(blur(maps, BLUR * side), patterns, guided), iteration, side**2)
+        assert patterns.spreads.isfinite().all()
+        assert patterns.places.isfinite().all()
 
 
 def test_silent_maps_move_nothing():

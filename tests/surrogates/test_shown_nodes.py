@@ -65,7 +65,7 @@ def found(graph: ExplanatoryGraph) -> FoundNodes:
     for layer in graph.layers_:
         shape = (IMAGES, *layer.spreads.shape)
         scores = 5 * torch.rand(shape, generator=random)
-        layers.append(Inferred(torch.zeros(shape, dtype=torch.int32), scores.clone(), scores))
+        layers.append(Inferred(torch.zeros(shape, dtype=torch.int32), scores))
         positions.append(WIDTH * torch.rand(*shape, 2, generator=random))
     fires = tuple(layer.scores > 1 for layer in layers)
     return FoundNodes(tuple(layers), torch.zeros(IMAGES, dtype=torch.bool), tuple(positions), fires)

@@ -16,9 +16,10 @@ def to_networkx(layers: Sequence[NodeLayer], parts: Mapping[str, str] | None = N
     """The graph of some layers, bottom to top, with an edge from each parent to its child.
 
     A node is called ``layer:filter.number``, as ``0:12.3``, all counted from 0. It has the attributes ``layer`` (the
-    layer's name), ``filter``, ``number``, ``x`` and ``y`` (its mean place) and ``spread`` (its σ) in pixels of the
-    image, ``score`` and, where it is known, ``part``; an edge has its ``strength``; the graph has the name of layer 0
-    as its attribute ``layer 0``, and so on. All are plain numbers and strings, with escapes for what does not print.
+    layer's name), ``filter``, ``number``, ``x`` and ``y`` (its mean place in images as the graph reads them) and
+    ``spread`` (its σ) in pixels of the image, ``score`` and, where it is known, ``part``; an edge has its ``strength``;
+    the graph has the name of layer 0 as its attribute ``layer 0``, and so on. All are plain numbers and strings, with
+    escapes for what does not print.
 
     Args:
         layers: Of the graph.

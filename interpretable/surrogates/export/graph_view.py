@@ -27,7 +27,7 @@ class LayerView:
     scores: Float[np.ndarray, " node"]
     """Mean score over the training images, over the mean of the layer's nodes."""
     places: Float[np.ndarray, "node 2"]
-    """Mean place."""
+    """Mean place in the training images as the graph reads them, some of them mirrored."""
     spreads: Float[np.ndarray, " node"]
     """σ in pixels of the image."""
     parts: tuple[str, ...]
