@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from interpretable.activations import StoredLayer
 from interpretable.concepts import ConceptDataset
 from interpretable.errors import MetricError, RunError
-from interpretable.evaluation.measures import Track
 from interpretable.files import write_atomically
 from interpretable.metrics import (
     ActivationQuantile,
@@ -22,6 +21,7 @@ from interpretable.metrics import (
     rotate,
     shuffled_images,
 )
+from interpretable.progress import Track
 
 SCHEMA = 1
 QUANTILE = 0.005

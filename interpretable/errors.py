@@ -33,6 +33,10 @@ class SurrogateError(InterpretableError, ValueError):
     """A surrogate cannot be fitted to what it was given, or its file is not one that this package wrote."""
 
 
+class ExemplarError(InterpretableError, ValueError):
+    """Prototypes or criticisms cannot be chosen as asked, or their file is not one that this package wrote."""
+
+
 def sentence_of(error: BaseException) -> str:
     """The last line of an error's message: a loader's worker puts its own traceback before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

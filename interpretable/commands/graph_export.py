@@ -13,9 +13,9 @@ from interpretable.commands.graph_tables import measure_rows
 from interpretable.commands.stores import predict_split
 from interpretable.commands.tree_images import evenly, pictures
 from interpretable.commands.tree_tables import Rows, write_csv
+from interpretable.documents import digest_of
 from interpretable.evaluation.evaluation import Evaluation
 from interpretable.runs import Run
-from interpretable.surrogates.document import digest_of
 from interpretable.surrogates.explanatory_graph import ExplanatoryGraph, FoundNodes
 from interpretable.surrogates.export.graph_network import to_networkx, write_graphml
 from interpretable.surrogates.export.graph_page import write_graph_page

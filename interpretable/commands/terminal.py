@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from interpretable.evaluation.measures import Item
+from interpretable.progress import Item
 
 
 def say(line: str) -> None:

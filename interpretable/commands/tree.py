@@ -11,13 +11,13 @@ from interpretable.commands.terminal import say, show, show_progress
 from interpretable.commands.tree_export import TreeExport
 from interpretable.commands.tree_labels import suggested_labels
 from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, table_of
+from interpretable.documents import write_document
 from interpretable.errors import ConfigurationError
 from interpretable.evaluation.part_removal import logits_without
 from interpretable.evaluation.stored_filters import BATCH
 from interpretable.runs import Run, load_run
 from interpretable.surrogates.class_scores import Kind
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
-from interpretable.surrogates.document import write_document
 from interpretable.surrogates.export.mode_view import Names
 from interpretable.surrogates.fidelity import FidelityRow
 from interpretable.surrogates.filter_labels import FilterLabel, merged, parts_of, read_labels

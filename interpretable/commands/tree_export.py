@@ -12,9 +12,9 @@ from interpretable.commands.stores import predict_split
 from interpretable.commands.terminal import show_progress
 from interpretable.commands.tree_images import evenly, filter_regions, pictures
 from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, write_csv, write_levels
+from interpretable.documents import digest_of
 from interpretable.files import write_atomically
 from interpretable.runs import Run
-from interpretable.surrogates.document import digest_of
 from interpretable.surrogates.export.dot import tree_dot
 from interpretable.surrogates.export.filter_tree_view import view_filter_tree
 from interpretable.surrogates.export.levels import draw_levels

@@ -1,8 +1,5 @@
 """The measures of a layer's filters, from stores alone."""
 
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
-
 import torch
 
 from interpretable.evaluation.evaluation import Evaluation
@@ -22,15 +19,7 @@ from interpretable.metrics import (
     part_tracking,
 )
 from interpretable.metrics.top_images import TOP_IMAGES
-
-Item = TypeVar("Item")
-
-
-class Track(Protocol):
-    """Wraps an iterable to show how far it is, with a word for what it is."""
-
-    def __call__(self, items: Iterable[Item], what: str) -> Iterable[Item]:
-        """The same items."""
+from interpretable.progress import Track
 
 
 def add_accuracy(evaluation: Evaluation, filters: StoredFilters) -> None:

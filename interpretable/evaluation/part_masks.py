@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 
 from interpretable.data.samples import Batch
 from interpretable.evaluation.evaluation import Evaluation
-from interpretable.evaluation.measures import Track
 from interpretable.evaluation.stored_filters import BATCH, StoredFilters
 from interpretable.metrics import ActivationQuantile, PartInterpretability, PartPurity
+from interpretable.progress import Track
 
 
 def add_part_masks(evaluation: Evaluation, filters: StoredFilters, batches: Iterable[Batch], track: Track) -> None:

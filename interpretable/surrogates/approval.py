@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from interpretable.documents import Record, digest_of, read_document
 from interpretable.errors import SurrogateError
 from interpretable.files import write_atomically
-from interpretable.surrogates.document import digest_of, read_document
 from interpretable.surrogates.records import FILE_NAME as TREE
-from interpretable.surrogates.records import DocumentRecord, Record
+from interpretable.surrogates.records import DocumentRecord
 
 FILE_NAME = "review.json"
 EXPORTS = ("tree.html", "tree.txt")

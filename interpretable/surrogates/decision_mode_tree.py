@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from interpretable.documents import read_document, write_document
 from interpretable.errors import SurrogateError
 from interpretable.surrogates.black_box import linearise
-from interpretable.surrogates.document import read_document, write_document
 from interpretable.surrogates.imitation import plain_parameters
 from interpretable.surrogates.mode_growth import Assignment, Gain, grow
 from interpretable.surrogates.mode_nodes import Predict

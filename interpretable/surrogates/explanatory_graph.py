@@ -11,9 +11,9 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from interpretable.documents import read_document, write_document
 from interpretable.errors import SurrogateError
-from interpretable.evaluation.measures import Track
-from interpretable.surrogates.document import read_document, write_document
+from interpretable.progress import Track, untracked
 from interpretable.surrogates.graph_arguments import check_layers, check_layers_of, check_settings
 from interpretable.surrogates.graph_records import GraphAbout, GraphParameters, GraphRecord, NodeLayerRecord
 from interpretable.surrogates.layer_learning import Learning, learn_layer
@@ -122,7 +122,7 @@ class ExplanatoryGraph:
         layers: Sequence[LayerMaps],
         image_size: tuple[int, int],
         folder: Path | None = None,
-        track: Track = lambda items, what: items,
+        track: Track = untracked,
     ) -> Self:
         """Learns the nodes of all layers.
 

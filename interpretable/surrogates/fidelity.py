@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from interpretable.errors import SurrogateError
-from interpretable.evaluation.measures import Track
+from interpretable.progress import Track
 from interpretable.surrogates.filter_tree import FilterTree
 from interpretable.surrogates.linear_surrogate import LinearSurrogate
 

@@ -12,8 +12,8 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from interpretable.documents import read_document, write_document
 from interpretable.errors import SurrogateError
-from interpretable.surrogates.document import read_document, write_document
 from interpretable.surrogates.imitation import checked, held_out, plain_decisions, plain_parameters, restored
 from interpretable.surrogates.records import DocumentRecord, FilterTreeRecord
 from interpretable.surrogates.tree_nodes import (

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from interpretable.activations import ActivationStore
 from interpretable.errors import SurrogateError
-from interpretable.evaluation.measures import Track
+from interpretable.progress import Track
 from interpretable.surrogates.class_scores import ClassScores, Kind, StoredScores, class_score
 from interpretable.surrogates.decision_mode_tree import DecisionModeTree
 from interpretable.surrogates.fidelity import FidelityRow, fidelity_table

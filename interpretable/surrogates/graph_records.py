@@ -7,9 +7,10 @@ import torch
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
+from interpretable.documents import Document, Record
+from interpretable.errors import InterpretableError, SurrogateError
 from interpretable.receptive_field import ReceptiveField
 from interpretable.surrogates.node_layer import NodeLayer
-from interpretable.surrogates.records import Document, Record
 
 FILE_NAME = "graph.json"
 
@@ -165,6 +166,7 @@ class GraphRecord(Document):
     """The whole file."""
 
     command: ClassVar[str] = "graph"
+    error: ClassVar[type[InterpretableError]] = SurrogateError
     schema_version: Literal[1] = 1
     about: GraphAbout
     parameters: GraphParameters

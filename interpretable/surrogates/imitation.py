@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from interpretable.documents import Value
 from interpretable.errors import SurrogateError
 from interpretable.surrogates.black_box import decisions_of
-from interpretable.surrogates.records import Value
 
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 

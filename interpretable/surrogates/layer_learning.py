@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interpretable.evaluation.measures import Track
+from interpretable.progress import Track
 from interpretable.receptive_field import ReceptiveField
 from interpretable.surrogates.node_layer import NodeLayer
 from interpretable.surrogates.part_patterns import WINDOW, Inferred, Patterns, cell_places, moved

@@ -3,26 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+
+from interpretable.documents import Document, Record, Value
+from interpretable.errors import InterpretableError, SurrogateError
 
 FILE_NAME = "tree.json"
-
-Value = int | float | str | bool | None
-
-
-class Record(BaseModel):
-    """A part of the file; fields that it does not know, or of another type, are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, ser_json_inf_nan="constants")
-
-
-class Document(Record):
-    """A whole file."""
-
-    command: ClassVar[str]
-    """What writes it, the command's name being also that of what is in it."""
-    digests: dict[str, str] = {}
-    """SHA-256 of each of the other fields, by name: what shows that it was not edited."""
 
 
 def _check_children(children: Sequence[tuple[int, ...]]) -> None:
@@ -64,11 +50,11 @@ class About(Record):
     """Names of the network's classes."""
     score: str = ""
     """What decision modes explain: the ``logit`` of a class, or its ``margin`` over the largest other one."""
-    left_out: dict[str, str] = {}
+    left_out: dict[str, str] = Field(default_factory=dict)
     """Classes without a tree of decision modes, with the reason."""
     filters: tuple[str, ...] = ()
     """What each filter is called: its part, where a reviewer or a measure has named it."""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Of the packages that wrote it."""
 
 
@@ -175,6 +161,7 @@ class DocumentRecord(Document):
     """The whole file."""
 
     command: ClassVar[str] = "tree"
+    error: ClassVar[type[InterpretableError]] = SurrogateError
     schema_version: Literal[1] = 1
     about: About = About()
     decision_modes: tuple[DecisionModeRecord, ...] = ()

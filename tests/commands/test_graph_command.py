@@ -30,11 +30,11 @@ from interpretable.commands import graph, graph_export
 from interpretable.commands.app import main
 from interpretable.commands.graph_export import GraphExport
 from interpretable.commands.stores import predict_split
+from interpretable.documents import digest_of, read_document
 from interpretable.evaluation.node_measures import TOP_IMAGES, NodePlaces, evaluate_places
 from interpretable.metrics import PeakTable
 from interpretable.receptive_field import ReceptiveField
 from interpretable.surrogates import explanatory_graph
-from interpretable.surrogates.document import digest_of, read_document
 from interpretable.surrogates.explanatory_graph import ExplanatoryGraph, FoundNodes
 from interpretable.surrogates.export.graph_page import write_graph_page
 from interpretable.surrogates.export.graph_picture import draw_graph

@@ -20,10 +20,10 @@ from interpretable.commands.review import review_tree
 from interpretable.commands.stores import predict_split
 from interpretable.commands.tree_labels import labels_of, write_filter_labels
 from interpretable.commands.tree_tables import write_csv
+from interpretable.documents import digest_of, write_document
 from interpretable.errors import ConfigurationError, RunError, SurrogateError
 from interpretable.evaluation import Evaluation
 from interpretable.surrogates.approval import read_reviews
-from interpretable.surrogates.document import digest_of, write_document
 from interpretable.surrogates.filter_labels import FilterLabel, read_labels, write_labels
 from interpretable.surrogates.records import About, DocumentRecord
 

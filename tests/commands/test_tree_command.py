@@ -25,10 +25,10 @@ from interpretable import load_run
 from interpretable.activations import ActivationStore, weights_digest
 from interpretable.commands import evaluate, tree_export
 from interpretable.commands.stores import predict_split
+from interpretable.documents import digest_of, read_document
 from interpretable.runs import Run
 from interpretable.surrogates import DecisionModeTree, FilterTree, LinearSurrogate, fitting
 from interpretable.surrogates.approval import read_reviews
-from interpretable.surrogates.document import digest_of, read_document
 from interpretable.surrogates.export.levels import draw_levels
 from interpretable.surrogates.export.picture import draw_tree
 from interpretable.surrogates.fidelity import fidelity_table

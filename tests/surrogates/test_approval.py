@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from interpretable.documents import digest_of, write_document
 from interpretable.errors import SurrogateError
 from interpretable.surrogates.approval import add_review, read_reviews, standing_review
-from interpretable.surrogates.document import digest_of, write_document
 from interpretable.surrogates.records import About, DocumentRecord
 
 NOON = datetime(2026, 5, 17, 12, 0, 30, 999, tzinfo=UTC)

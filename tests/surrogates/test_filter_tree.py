@@ -9,8 +9,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from interpretable.documents import read_document, write_document
 from interpretable.errors import SurrogateError
-from interpretable.surrogates.document import read_document, write_document
 from interpretable.surrogates.filter_tree import FilterTree
 from interpretable.surrogates.imitation import held_out
 from interpretable.surrogates.linear_surrogate import LinearSurrogate

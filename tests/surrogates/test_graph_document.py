@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interpretable.documents import digest_of, read_document, write_document
 from interpretable.errors import SurrogateError
 from interpretable.receptive_field import ReceptiveField
-from interpretable.surrogates.document import digest_of, read_document, write_document
 from interpretable.surrogates.graph_records import (
     GraphAbout,
     GraphParameters,

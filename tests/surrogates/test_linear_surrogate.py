@@ -7,9 +7,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from interpretable.documents import read_document
 from interpretable.errors import SurrogateError
 from interpretable.surrogates import sparse_logistic as solver
-from interpretable.surrogates.document import read_document
 from interpretable.surrogates.filter_tree import FilterTree
 from interpretable.surrogates.imitation import held_out
 from interpretable.surrogates.linear_surrogate import STRENGTHS, LinearSurrogate

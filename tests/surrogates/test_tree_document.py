@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from surrogates.drawn_rationales import fitted, groups, planted_images, random_images
 
+from interpretable.documents import digest_of, read_document, write_document
 from interpretable.errors import SurrogateError
 from interpretable.surrogates import DecisionModeTree
-from interpretable.surrogates.document import digest_of, read_document, write_document
 from interpretable.surrogates.records import About, DocumentRecord
 
 TREES = {"ant": 0, "bée 🐝": 1}
