@@ -1,0 +1,108 @@
+"""The Gaussian kernel of rows, by matrix products that stay in the cache."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from interpretable.errors import ExemplarError
+from interpretable.exemplars.kernels import EXACT, blocks_of
+
+_LARGEST_ROUNDING = 8
+"""Units in the last place of a term of the exponent."""
+
+CHUNK_BYTES = 2**25
+"""Of rows that are scaled at a time, in float64."""
+
+
+class GaussianKernel:
+    """K_ij = exp(−γ ‖x_i − x_j‖²), times 1[y_i = y_j] where there are labels; a `Kernel`.
+
+    Rows are centred and multiplied by √(2γ), after which the exponent is x·y − ‖x‖²/2 − ‖y‖²/2: a tile is one matrix
+    product and few passes over it.
+
+    Args:
+        x: (n, d) rows, float32 or float64, which tiles are computed in.
+        gamma: γ > 0.
+        labels: (n,) int64, or None for one block.
+
+    Raises:
+        ExemplarError: Rows are too large for their type.
+    """
+
+    def __init__(self, x: Tensor, gamma: float, labels: Tensor | None) -> None:
+        self._x, self._root = x, math.sqrt(2 * gamma)
+        self._centre = x.mean(0, dtype=torch.float64)
+        self.blocks, self.block_of = blocks_of(x, labels)
+        self.diagonal = torch.ones(len(x), dtype=torch.float64, device=x.device)
+        self._exact_halves = torch.empty_like(self.diagonal)
+        self._place = torch.empty_like(self.block_of)
+        self._scaled = []
+        high = max(1, CHUNK_BYTES // (8 * x.shape[1]))
+        for rows in self.blocks:
+            self._place[rows] = torch.arange(len(rows), device=x.device)
+            self._scaled.append(torch.empty(len(rows), x.shape[1], dtype=x.dtype, device=x.device))
+            for some, scaled in zip(torch.split(rows, high), torch.split(self._scaled[-1], high), strict=True):
+                exact = self._scale(x[some])
+                scaled.copy_(exact)
+                self._exact_halves[some] = _half_squares(exact)
+        self._halves = [_half_squares(scaled) for scaled in self._scaled]
+        self.rounding = _rounding(self._exact_halves, x.dtype)
+        if not self.rounding.isfinite().all():
+            raise ExemplarError(
+                f"Rows are too large, or gamma {gamma:g} too high for {x.dtype}; scale the rows, or pass float64."
+            )
+
+    def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
+        """See `Kernel.tile`."""
+        scaled, halves = self._scaled[block], self._halves[block]
+        values = _exponential(scaled[rows] @ scaled[columns].T, halves[rows, None], halves[columns])
+        if isinstance(rows, Tensor):
+            values[rows[:, None] == torch.arange(columns.start, columns.stop, device=rows.device)] = 1
+        elif rows == columns:
+            values.fill_diagonal_(1)
+        return values
+
+    def row(self, number: int) -> Tensor:
+        """See `Kernel.row`."""
+        block, place = int(self.block_of[number]), int(self._place[number])
+        scaled, halves = self._scaled[block], self._halves[block]
+        values = _exponential(scaled @ scaled[place], halves, halves[place])
+        values[place] = 1
+        return values
+
+    def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """See `Kernel.exact`."""
+        products = self._scale(self._x[rows]) @ self._scale(self._x[columns]).T
+        values = _exponential(products, self._exact_halves[rows, None], self._exact_halves[columns])
+        values[rows[:, None] == columns] = 1
+        return values if len(self.blocks) == 1 else values * (self.block_of[rows][:, None] == self.block_of[columns])
+
+    def between(self, others: Tensor, numbers: Tensor) -> Tensor:
+        """See `Kernel.between`."""
+        first, second = (self._scale(rows).to(self._x.dtype) for rows in (others.to(self._x), self._x[numbers]))
+        return _exponential(first @ second.T, _half_squares(first)[:, None], _half_squares(second))
+
+    def _scale(self, x: Tensor) -> Tensor:
+        return torch.sub(x, self._centre).mul_(self._root)  # float64, as the centre is
+
+
+def _half_squares(scaled: Tensor) -> Tensor:
+    """(n,) ‖x‖²/2."""
+    halves: Tensor = torch.linalg.vector_norm(scaled, dim=1, dtype=torch.float64).square_().div_(2)
+    return halves.to(scaled.dtype)
+
+
+def _exponential(products: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """exp(x·y − ‖x‖²/2 − ‖y‖²/2) in the place of the products, 1 at the most."""
+    return products.sub_(first).sub_(second).clamp_(max=0).exp_()
+
+
+def _rounding(halves: Tensor, kind: torch.dtype) -> Tensor:
+    """Bound on the relative rounding of each row's values in a type.
+
+    The exponent's three terms are rounded to their own size, of which ‖x‖²/2 is a measure: where the other row's is
+    much larger the value is near 0 and does not count. The factor is twice to eight times what was found on data of 2
+    to 3,072 columns; it does not grow with them, as the roundings of a sum cancel.
+    """
+    return (_LARGEST_ROUNDING * torch.finfo(kind).eps * (1 + 2 * halves)).clamp(min=EXACT)
