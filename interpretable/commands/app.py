@@ -213,6 +213,61 @@ def graph(
 
 
 @app.command()
+def prototypes(
+    run: RunFolder,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to choose of; may be repeated, all if omitted.")
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One choice among all these images, not one each.")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="With --together: images of different classes are nothing like each other.")
+    ] = False,
+    number: Annotated[int, typer.Option("--prototypes", min=1, help="Prototypes of each choice.")] = 8,
+    criticisms: Annotated[int, typer.Option(min=0, help="Criticisms of each choice.")] = 8,
+    layer: Layer = None,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Compare images by their pixels, not by filter peaks.")
+    ] = False,
+    split: Annotated[str, typer.Option(help="Which images: train, validation or test.")] = "train",
+    gamma: Annotated[
+        str, typer.Option(help="Width of the kernel exp(-γ‖x - y‖²): median, 1/d, cv-1nn or a number.")
+    ] = "median",
+    weight: Annotated[
+        str, typer.Option(help="Of log det against the witness in criticisms: a number, or auto to balance them.")
+    ] = "1",
+    filters: Annotated[int, typer.Option(min=0, help="The loudest filters, whose prototypes are chosen too.")] = 8,
+    numbers: Annotated[
+        list[int] | None, typer.Option("--filter", min=0, help="Filter to choose of instead; may be repeated.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Images that stand for all in means over the data, for very many.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what is drawn at random.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it is computed: cpu or cuda.")] = "cpu",
+) -> None:
+    """Choose the images that represent each class, and those that these fail to represent (MMD-critic).
+
+    Writes prototypes/: prototypes.json, contact sheets of classes and filters, MMD² and errors beside random picks.
+    """
+    from interpretable.commands.prototypes import Asked, choose_prototypes
+
+    asked = Asked(layer, pixels, split, tuple(classes or ()), together, filters, tuple(numbers or ()))
+    parameters = {
+        "n_prototypes": number,
+        "n_criticisms": criticisms,
+        "gamma": gamma,
+        "local": local,
+        "regularizer_weight": weight,
+        "colmean_samples": samples,
+        "random_state": seed,
+        "device": device,
+    }
+    choose_prototypes(run, asked, parameters)
+
+
+@app.command()
 def convert(
     layout: Annotated[
         str, typer.Argument(help="animal-part, cub-200-2011, voc-part, celeba-mask-hq or coco-keypoints.")
