@@ -86,6 +86,8 @@ def choose(
 
 def _ratio_of_spreads(size: Tensor, criticisms: Criticisms, closed: Tensor) -> float:
     """Standard deviation of |f| over that of log r, among rows that are neither prototypes nor criticisms."""
-    left = ~closed.index_fill(0, criticisms.indices, True)
+    left = (~closed.index_fill(0, criticisms.indices, True)).nonzero().squeeze(1)
+    if not len(left):
+        return 1.0
     diversity = criticisms.log_residuals[left].std(correction=0)
     return float(size[left].std(correction=0) / diversity) if diversity > 0 else 1.0

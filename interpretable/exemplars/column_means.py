@@ -36,7 +36,7 @@ def column_means(kernel: Kernel, weights: Tensor, track: Track = untracked) -> T
         track: Shows how far it is.
     """
     means = torch.zeros_like(kernel.diagonal)
-    side = TILE.get(means.device.type, TILE["cuda"])
+    side = TILE[means.device.type]
     weighted = weights != 0
     tiles = _upper_tiles(kernel, side) if weighted.sum() > len(weights) / 2 else _row_tiles(kernel, weighted, side)
     for block, rows, columns, mirrored in track(tiles[rank() :: world_size()], "column means"):

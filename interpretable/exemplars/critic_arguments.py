@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from torch import Tensor
 
-from interpretable.errors import ExemplarError, sentence_of
+from interpretable.errors import ExemplarError
+from interpretable.exemplars.column_means import TILE
 
 
 class Rows(NamedTuple):
@@ -67,6 +68,8 @@ def checked_array(X: ArrayLike, copy: bool = False) -> np.ndarray:  # noqa: N803
         ExemplarError: A number is not finite.
         ValueError, TypeError: They are no numbers, or not in rows.
     """
+    if isinstance(X, Tensor):
+        X = (X if X.dtype == torch.float64 else X.float()).detach().cpu().numpy()  # noqa: N806
     with np.errstate(over="ignore"):  # what overflows is not finite
         given = check_array(X, dtype="numeric", ensure_all_finite=False)
         double = given.dtype.newbyteorder("=") == np.float64
@@ -89,8 +92,7 @@ def one_sentence() -> Iterator[None]:
     except ExemplarError:
         raise
     except (TypeError, ValueError) as error:
-        said = re.sub(r"\. Got (.*) instead\.?$", r", got \1", str(error).strip().splitlines()[0])
-        raise ExemplarError(f"{said.split('. ')[0].rstrip('.')}.") from error
+        raise ExemplarError(f"{_first_sentence(error)}.") from error
 
 
 def place(values: Tensor, device: str) -> Tensor:
@@ -100,10 +102,12 @@ def place(values: Tensor, device: str) -> Tensor:
         ExemplarError: This machine has no such device.
     """
     try:
-        return values.to(torch.device(device))
+        if torch.device(device).type not in TILE:
+            raise RuntimeError(f"only {' and '.join(TILE)} are known")  # others lack float64, or numbers
+        return values.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ExemplarError(
-            f"device must be one that this machine has, such as cpu or cuda, got {device!r} ({sentence_of(error)})."
+            f"device must be one that this machine has, such as cpu or cuda, got {device!r} ({_first_sentence(error)})."
         ) from error
 
 
@@ -173,5 +177,12 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> Tensor:
     return torch.from_numpy(weights / weights.sum())
 
 
+def _first_sentence(error: Exception) -> str:
+    """What an error says first, without its full stop."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"\. Got (.*) instead\.?$", r", got \1", said).split(". ")[0].rstrip(".")
+
+
 def _codes(values: ArrayLike) -> Tensor:
-    return torch.from_numpy(np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64))
+    with one_sentence():
+        return torch.from_numpy(np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64))

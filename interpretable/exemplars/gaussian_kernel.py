@@ -48,7 +48,7 @@ class GaussianKernel:
                 self._exact_halves[some] = _half_squares(exact)
         self._halves = [_half_squares(scaled) for scaled in self._scaled]
         self.rounding = _rounding(self._exact_halves, x.dtype)
-        if not self.rounding.isfinite().all():
+        if not all(halves.isfinite().all() for halves in self._halves):
             raise ExemplarError(
                 f"Rows are too large, or gamma {gamma:g} too high for {x.dtype}; scale the rows, or pass float64."
             )

@@ -64,7 +64,7 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
         weighted_mmd2_: MMD² of all prototypes with these weights.
         column_means_: (n,) mean of each column of K.
         kernel_mean_: Mean of K.
-        off_diagonal_ratio_: Mean over rows of Σ_{j≠i} K_ij / K_ii.
+        off_diagonal_ratio_: Mean over rows i of Σ_{j≠i} K_ij / K_ii, each j counting n w_j.
         n_features_in_: d.
     """
 
