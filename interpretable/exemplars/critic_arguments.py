@@ -54,8 +54,8 @@ def checked_rows(
     rows = Rows(
         place(torch.from_numpy(x), estimator.device),
         place(_weights(sample_weight, len(x)), estimator.device),
-        None if y is None else place(_codes(y), estimator.device),
-        None if groups is None else place(_codes(groups), estimator.device),
+        None if y is None else place(_codes(y, "y"), estimator.device),
+        None if groups is None else place(_codes(groups, "groups"), estimator.device),
     )
     _check_counts(rows, estimator.n_prototypes, estimator.n_criticisms)
     return rows
@@ -183,6 +183,11 @@ def _first_sentence(error: Exception) -> str:
     return re.sub(r"\. Got (.*) instead\.?$", r", got \1", said).split(". ")[0].rstrip(".")
 
 
-def _codes(values: ArrayLike) -> Tensor:
-    with one_sentence():
-        return torch.from_numpy(np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64))
+def _codes(values: ArrayLike, what: str) -> Tensor:
+    try:
+        codes = np.unique(np.asarray(values), return_inverse=True)[1]
+    except TypeError as error:
+        raise ExemplarError(
+            f"{what} must be values of one kind, got some that cannot be compared ({error})."
+        ) from error
+    return torch.from_numpy(codes.astype(np.int64))

@@ -49,8 +49,9 @@ class GaussianKernel:
         self._halves = [_half_squares(scaled) for scaled in self._scaled]
         self.rounding = _rounding(self._exact_halves, x.dtype)
         if not all(halves.isfinite().all() for halves in self._halves):
+            kind = str(x.dtype).removeprefix("torch.")
             raise ExemplarError(
-                f"Rows are too large, or gamma {gamma:g} too high for {x.dtype}; scale the rows, or pass float64."
+                f"Rows are too large, or gamma {gamma:g} too high, for {kind}; scale the rows, or pass them as float64."
             )
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
