@@ -11,6 +11,9 @@ from interpretable.exemplars.kernels import EXACT, blocks_of
 _LARGEST_ROUNDING = 8
 """Units in the last place of a term of the exponent."""
 
+_COARSEST = 1e-4
+"""Mean rounding above which float32 will not do."""
+
 CHUNK_BYTES = 2**25
 """Of rows that are scaled at a time, in float64."""
 
@@ -22,7 +25,8 @@ class GaussianKernel:
     product and few passes over it.
 
     Args:
-        x: (n, d) rows, float32 or float64, which tiles are computed in.
+        x: (n, d) rows, float32 or float64, which tiles are computed in; where γ‖x‖² is so large that float32 would tell
+            values near 1 badly, they are computed in float64.
         gamma: γ > 0.
         labels: (n,) int64, or None for one block.
 
@@ -37,22 +41,28 @@ class GaussianKernel:
         self.diagonal = torch.ones(len(x), dtype=torch.float64, device=x.device)
         self._exact_halves = torch.empty_like(self.diagonal)
         self._place = torch.empty_like(self.block_of)
-        self._scaled = []
-        high = max(1, CHUNK_BYTES // (8 * x.shape[1]))
         for rows in self.blocks:
             self._place[rows] = torch.arange(len(rows), device=x.device)
-            self._scaled.append(torch.empty(len(rows), x.shape[1], dtype=x.dtype, device=x.device))
-            for some, scaled in zip(torch.split(rows, high), torch.split(self._scaled[-1], high), strict=True):
-                exact = self._scale(x[some])
+        self._keep(x.dtype)
+        if self.rounding.mean() > _COARSEST:
+            self._keep(torch.float64)
+        if not all(halves.isfinite().all() for halves in self._halves):
+            raise ExemplarError(
+                f"Rows are too large, or gamma {gamma:g} too high, for {self._kind}; scale the rows or lower gamma."
+            )
+
+    def _keep(self, kind: torch.dtype) -> None:
+        """Scales all rows, and keeps them in a type."""
+        self._kind = kind
+        self._scaled = [self._x.new_empty(len(rows), self._x.shape[1], dtype=kind) for rows in self.blocks]
+        high = max(1, CHUNK_BYTES // (8 * self._x.shape[1]))
+        for rows, kept in zip(self.blocks, self._scaled, strict=True):
+            for some, scaled in zip(torch.split(rows, high), torch.split(kept, high), strict=True):
+                exact = self._scale(self._x[some])
                 scaled.copy_(exact)
                 self._exact_halves[some] = _half_squares(exact)
         self._halves = [_half_squares(scaled) for scaled in self._scaled]
-        self.rounding = _rounding(self._exact_halves, x.dtype)
-        if not all(halves.isfinite().all() for halves in self._halves):
-            kind = str(x.dtype).removeprefix("torch.")
-            raise ExemplarError(
-                f"Rows are too large, or gamma {gamma:g} too high, for {kind}; scale the rows, or pass them as float64."
-            )
+        self.rounding = _rounding(self._exact_halves, kind)
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
         """See `Kernel.tile`."""
@@ -81,7 +91,7 @@ class GaussianKernel:
 
     def between(self, others: Tensor, numbers: Tensor) -> Tensor:
         """See `Kernel.between`."""
-        first, second = (self._scale(rows).to(self._x.dtype) for rows in (others.to(self._x), self._x[numbers]))
+        first, second = (self._scale(rows).to(self._kind) for rows in (others.to(self._x), self._x[numbers]))
         return _exponential(first @ second.T, _half_squares(first)[:, None], _half_squares(second))
 
     def _scale(self, x: Tensor) -> Tensor:
