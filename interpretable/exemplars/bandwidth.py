@@ -42,11 +42,11 @@ def median_gamma(X: Tensor, random_state: int) -> float:  # noqa: N803
     if n > MEDIAN_ROWS:
         drawn = np.sort(np.random.default_rng(random_state).choice(n, MEDIAN_ROWS, replace=False))
     rows = X[torch.from_numpy(drawn).to(X.device)].double()
-    rows -= rows.median(0).values  # not the mean, from which one row that is far away would put all others far too
-    lengths = torch.linalg.vector_norm(rows, dim=1)
-    squares = torch.addmm(lengths.square(), rows, rows.T, alpha=-2).add_(lengths.square()[:, None])
-    rounding = (X.shape[1] + 8) * sys.float_info.epsilon * (lengths[:, None] + lengths).square_()
-    squares[squares <= rounding] = 0  # rows that are equal, or as good as equal
+    # The mean would be far from all rows where one is far away; where most rows are equal, the median is that row, and
+    # their distances are exactly 0.
+    rows -= rows.median(0).values
+    lengths = rows.square().sum(1)
+    squares = torch.addmm(lengths, rows, rows.T, alpha=-2).add_(lengths[:, None]).clamp_(min=0)
     pairs = squares.cpu().numpy()[np.triu_indices(len(drawn), 1)]
     twice = 2 * float(np.median(np.sqrt(pairs))) ** 2
     if twice < sys.float_info.min:
@@ -122,8 +122,6 @@ def _drawn(labels: np.ndarray, units: np.ndarray, random_state: int) -> np.ndarr
     Units of a label, which is that of their first row, stand in random order at equal distances along a line, and the
     units of all labels are taken along it.
     """
-    if len(labels) <= CROSS_VALIDATION_ROWS:
-        return np.arange(len(labels))
     generator = np.random.default_rng(random_state)
     _, first, sizes = np.unique(units, return_index=True, return_counts=True)
     label = labels[first]

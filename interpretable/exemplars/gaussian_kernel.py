@@ -48,7 +48,7 @@ class GaussianKernel:
             self._keep(torch.float64)
         if not all(halves.isfinite().all() for halves in self._halves):
             raise ExemplarError(
-                f"Rows are too large, or gamma {gamma:g} too high, for {self._kind}; scale the rows or lower gamma."
+                f"Rows are too large, or gamma {gamma:g} too high, for float64; scale the rows or lower gamma."
             )
 
     def _keep(self, kind: torch.dtype) -> None:

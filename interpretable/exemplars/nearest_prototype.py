@@ -54,7 +54,7 @@ def nearest_prototype_errors(
 
 def _tensor(values: np.ndarray) -> Tensor:
     """A copy: torch takes neither arrays that are read only nor all strides."""
-    return torch.from_numpy(np.array(values, order="C"))
+    return torch.from_numpy(np.array(values))
 
 
 class NearestPrototypeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

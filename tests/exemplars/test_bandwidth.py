@@ -30,10 +30,16 @@ def test_the_median_gamma_is_that_of_all_pairs(rows: int, d: int) -> None:
     assert median_gamma(data, 0) == pytest.approx(literal_median_gamma(data.numpy()), rel=1e-12)
 
 
-def test_float32_far_from_the_origin_loses_nothing() -> None:
-    data = (normal(50) + 1000).float()
+@pytest.mark.parametrize("offset", [1e3, 1e7])
+def test_float32_far_from_the_origin_loses_nothing(offset: float) -> None:
+    data = (1e3 * normal(50) + offset).float()
     assert median_gamma(data, 0) == pytest.approx(literal_median_gamma(data.double().numpy()), rel=1e-11)
     assert median_gamma(data.double(), 0) == median_gamma(data, 0)
+
+
+def test_rows_that_are_there_three_times_do_not_disturb_the_median() -> None:
+    data = normal(15, 50).repeat(3, 1)
+    assert median_gamma(data, 0) == pytest.approx(literal_median_gamma(data.numpy()), rel=1e-12)
 
 
 def test_one_row_that_is_far_away_does_not_hide_the_others() -> None:
@@ -165,7 +171,7 @@ def test_a_group_is_never_on_both_sides() -> None:
 
 def test_rows_of_a_label_with_fewer_than_three_are_always_trained_on_and_never_judged() -> None:
     rows, labels = numbered(30)
-    labels[[4, 9]], labels[17] = 100, 101
+    labels[[4, 9]], labels[17], labels[[20, 21, 22]] = 100, 101, 102
     chooser = Chooser(gamma_grid(median_gamma(rows, 0)))
     _, errors = cross_validated_gamma(rows, labels, None, chooser, 0)
     trained = [set(seen) for seen, _ in chooser.asked[::9]]
@@ -226,6 +232,14 @@ def test_many_labels_of_few_rows_are_drawn_like_few_labels() -> None:
     counts = labels[used_rows(rows, labels, None)].bincount(minlength=1500)
     assert counts.sum() == 5000
     assert set(counts.tolist()) == {3, 4}
+
+
+def test_labels_of_one_row_are_drawn_in_proportion_too() -> None:
+    rows, _ = numbered(9000)
+    labels = torch.cat([torch.arange(1, 3001), torch.zeros(6000).long()])
+    used = used_rows(rows, labels, None)
+    assert len(used) == 5000
+    assert int((labels[used] > 0).sum()) == pytest.approx(5000 / 3, rel=0.05)
 
 
 @pytest.mark.parametrize(
