@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 def world_size() -> int:
@@ -64,5 +63,7 @@ def concatenate_over_ranks(x: Tensor) -> tuple[Tensor, int]:
     """
     if world_size() == 1:
         return x.detach(), 0
+    from torchmetrics.utilities.distributed import gather_all_tensors  # loads matplotlib, 190 MiB
+
     parts = gather_all_tensors(x.detach().contiguous())
     return torch.cat(parts), sum(len(part) for part in parts[: rank()])

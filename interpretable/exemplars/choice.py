@@ -67,10 +67,12 @@ def choose(
     prototypes = greedy_prototypes(kernel, means, n_prototypes, groups, track)
     chosen = prototypes.indices
     weights = torch.full_like(kernel.diagonal[chosen], 1 / n_prototypes)
+    represented = prototypes.sums / n_prototypes
     if fit_weights:
         means.sharpen(chosen)
         weights = nonnegative_weights(kernel.exact(chosen, chosen), means.values[chosen])
-    witness = Witness(kernel, means, chosen, weights)
+        represented = column_means(kernel, torch.zeros_like(reference).index_put_((chosen,), weights))
+    witness = Witness(kernel, means, chosen, weights, represented)
     closed = torch.zeros_like(kernel.block_of, dtype=torch.bool).index_fill_(0, chosen, True)
     left = len(torch.unique(groups[~closed])) if groups is not None else len(closed) - n_prototypes
     if n_criticisms > left:

@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+Rounding = Callable[[Tensor], Tensor]
+"""How far from their true values some values can be at the most, by number."""
 
-def first_of_largest(values: Tensor, bounds: Tensor, exactly: Callable[[Tensor], tuple[Tensor, Tensor]]) -> int:
+
+def first_of_largest(
+    values: Tensor, most: float, rounding: Rounding, exactly: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> int:
     """Number of the largest value, the lowest of those that are equal.
 
     Values that lie so close to the largest that their rounding could hide a larger one are computed again in float64,
@@ -13,18 +18,20 @@ def first_of_largest(values: Tensor, bounds: Tensor, exactly: Callable[[Tensor],
 
     Args:
         values: (n,) float64, −∞ where there is no choice.
-        bounds: (n,) how far from the true value each can be at the most.
-        exactly: Values in float64, and their bounds, by number.
+        most: How far from its true value any of them can be, which leaves few for what follows.
+        rounding: How far each of some can be.
+        exactly: Values of some in float64, and how far from the true ones they can be.
     """
-    near = _near(values, bounds)
+    near = (values >= values.max() - 2 * most).nonzero().squeeze(1)
     if len(near) > 1:
-        near = near[_near(*exactly(near))]
+        near = near[_could_be_largest(values[near], rounding(near))]
+    if len(near) > 1:
+        near = near[_could_be_largest(*exactly(near))]
     return int(near[0])
 
 
-def _near(values: Tensor, bounds: Tensor) -> Tensor:
-    """Numbers of the values that could be the largest, ascending."""
-    return (values + bounds >= (values - bounds).max()).nonzero().squeeze(1)
+def _could_be_largest(values: Tensor, bounds: Tensor) -> Tensor:
+    return values + bounds >= (values - bounds).max()
 
 
 class RoundedMeans:
@@ -42,6 +49,7 @@ class RoundedMeans:
     ) -> None:
         self.values = values.clone()
         self.bounds = values.abs() * rounding
+        self.most = float(self.bounds.max())
         self._exactly, self._exact_rounding = exactly, exact_rounding
         self._known = rounding <= exact_rounding
 

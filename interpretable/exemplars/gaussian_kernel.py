@@ -6,16 +6,13 @@ import torch
 from torch import Tensor
 
 from interpretable.errors import ExemplarError
-from interpretable.exemplars.kernels import EXACT, blocks_of
+from interpretable.exemplars.kernels import EXACT, PIECE, blocks_of
 
 _LARGEST_ROUNDING = 8
 """Units in the last place of a term of the exponent."""
 
 _COARSEST = 1e-4
 """Mean rounding above which float32 will not do."""
-
-CHUNK_BYTES = 2**25
-"""Of rows that are scaled at a time, in float64."""
 
 
 class GaussianKernel:
@@ -35,7 +32,7 @@ class GaussianKernel:
     """
 
     def __init__(self, x: Tensor, gamma: float, labels: Tensor | None) -> None:
-        self._x, self._root = x, math.sqrt(2 * gamma)
+        self._x, self._gamma = x, gamma
         self._centre = x.mean(0, dtype=torch.float64)
         self.blocks, self.block_of = blocks_of(x, labels)
         self.diagonal = torch.ones(len(x), dtype=torch.float64, device=x.device)
@@ -55,13 +52,14 @@ class GaussianKernel:
         """Scales all rows, and keeps them in a type."""
         self._kind = kind
         self._scaled = [self._x.new_empty(len(rows), self._x.shape[1], dtype=kind) for rows in self.blocks]
-        high = max(1, CHUNK_BYTES // (8 * self._x.shape[1]))
-        for rows, kept in zip(self.blocks, self._scaled, strict=True):
-            for some, scaled in zip(torch.split(rows, high), torch.split(kept, high), strict=True):
-                exact = self._scale(self._x[some])
-                scaled.copy_(exact)
+        self._halves = [self._x.new_empty(len(rows), dtype=kind) for rows in self.blocks]
+        for rows, scaled, halves in zip(self.blocks, self._scaled, self._halves, strict=True):
+            pieces = (torch.split(given, PIECE[1]) for given in (rows, scaled, halves))
+            for some, kept, half in zip(*pieces, strict=True):
+                exact = self._centred(some).mul_(math.sqrt(2 * self._gamma))
+                kept.copy_(exact)
+                half.copy_(_half_squares(kept))
                 self._exact_halves[some] = _half_squares(exact)
-        self._halves = [_half_squares(scaled) for scaled in self._scaled]
         self.rounding = _rounding(self._exact_halves, kind)
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
@@ -69,7 +67,8 @@ class GaussianKernel:
         scaled, halves = self._scaled[block], self._halves[block]
         values = _exponential(scaled[rows] @ scaled[columns].T, halves[rows, None], halves[columns])
         if isinstance(rows, Tensor):
-            values[rows[:, None] == torch.arange(columns.start, columns.stop, device=rows.device)] = 1
+            own = ((rows >= columns.start) & (rows < columns.stop)).nonzero().squeeze(1)
+            values[own, rows[own] - columns.start] = 1
         elif rows == columns:
             values.fill_diagonal_(1)
         return values
@@ -84,29 +83,37 @@ class GaussianKernel:
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """See `Kernel.exact`."""
-        products = self._scale(self._x[rows]) @ self._scale(self._x[columns]).T
+        products = self._centred(rows).mul_(2 * self._gamma) @ self._centred(columns).T
         values = _exponential(products, self._exact_halves[rows, None], self._exact_halves[columns])
         values[rows[:, None] == columns] = 1
         return values if len(self.blocks) == 1 else values * (self.block_of[rows][:, None] == self.block_of[columns])
 
     def between(self, others: Tensor, numbers: Tensor) -> Tensor:
         """See `Kernel.between`."""
-        first, second = (self._scale(rows).to(self._kind) for rows in (others.to(self._x), self._x[numbers]))
-        return _exponential(first @ second.T, _half_squares(first)[:, None], _half_squares(second))
+        root = math.sqrt(2 * self._gamma)
+        strangers = others.to(self._centre).sub(self._centre).mul_(root).to(self._kind)
+        known = self._centred(numbers).mul_(root).to(self._kind)
+        first, second = (_half_squares(rows).to(self._kind) for rows in (strangers, known))
+        return _exponential(strangers @ known.T, first[:, None], second)
 
-    def _scale(self, x: Tensor) -> Tensor:
-        return torch.sub(x, self._centre).mul_(self._root)  # float64, as the centre is
+    def _centred(self, numbers: Tensor) -> Tensor:
+        """(numbers, d) float64."""
+        return self._x[numbers].double().sub_(self._centre)
 
 
 def _half_squares(scaled: Tensor) -> Tensor:
     """(n,) ‖x‖²/2."""
     halves: Tensor = torch.linalg.vector_norm(scaled, dim=1, dtype=torch.float64).square_().div_(2)
-    return halves.to(scaled.dtype)
+    return halves
 
 
 def _exponential(products: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """exp(x·y − ‖x‖²/2 − ‖y‖²/2) in the place of the products, 1 at the most."""
-    return products.sub_(first).sub_(second).clamp_(max=0).exp_()
+    """exp(x·y − ‖x‖²/2 − ‖y‖²/2) in the place of the products, 1 at the most.
+
+    What would be less than the smallest normal number is that: numbers below it take a hundred times as long.
+    """
+    least = math.log(torch.finfo(products.dtype).tiny)
+    return products.sub_(first).sub_(second).clamp_(least, 0).exp_()
 
 
 def _rounding(halves: Tensor, kind: torch.dtype) -> Tensor:

@@ -63,7 +63,9 @@ def greedy_criticisms(
             witness.sharpen(rows)
             return witness.values[rows].abs() + diversity[rows], witness.bounds[rows] + uncertain[rows]
 
-        best = first_of_largest(witness.values.abs() + diversity + penalty, witness.bounds + uncertain, exactly)
+        bounds = witness.bounds + uncertain
+        gains = witness.values.abs() + diversity + penalty
+        best = first_of_largest(gains, float(bounds.max()), bounds.__getitem__, exactly)
         indices[chosen] = best
         terms[chosen] = torch.stack([witness.values[best].abs(), clamped[best].log()])
         members = kernel.blocks[int(kernel.block_of[best])]

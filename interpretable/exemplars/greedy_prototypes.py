@@ -17,6 +17,8 @@ class Prototypes(NamedTuple):
     """(m,) int64 numbers of the rows, in the order in which they were chosen."""
     objective: Tensor
     """(m,) float64: J_b of the first 1, 2, … of them."""
+    sums: Tensor
+    """(n,) float64: Σ K_ij over all of them."""
 
 
 def greedy_prototypes(
@@ -36,30 +38,37 @@ def greedy_prototypes(
         groups: (n,) int64; of the rows of a group at most one is chosen.
         track: Shows how far it is.
     """
-    one = torch.ones_like(kernel.diagonal)
-    sums, closed, least = torch.zeros_like(one), torch.zeros_like(one), EXACT * kernel.diagonal.abs()
+    diagonal, least = kernel.diagonal, EXACT * kernel.diagonal.abs()
+    one = torch.ones_like(diagonal)
+    sums = diagonal / 2  # s_j + K_jj / 2
+    open_means = 2 * means.values
+    coarsest = float(kernel.rounding.max())
     indices = torch.empty(count, dtype=torch.int64, device=one.device)
     objective = torch.empty(count, dtype=torch.float64)
     mean_sum = kernel_sum = 0.0  # Σ c_j and Σ K_ij over the chosen ones
     for chosen in track(range(count), "prototypes"):
         size = chosen + 1
 
+        def rounding(rows: Tensor, size: int = size) -> Tensor:
+            within = sums[rows] - diagonal[rows] / 2
+            return 2 * (means.bounds[rows] + (kernel.rounding[rows] * within.abs() + least[rows]) / size)
+
         def exactly(rows: Tensor, before: Tensor = indices[:chosen], size: int = size) -> tuple[Tensor, Tensor]:
             means.sharpen(rows)
+            open_means[rows] = 2 * means.values[rows]
             within = exact_sums(kernel, rows, before, one[: len(before)])
-            scores = 2 * means.values[rows] - (2 * within + kernel.diagonal[rows]) / size
+            scores = 2 * means.values[rows] - (2 * within + diagonal[rows]) / size
             return scores, 2 * (means.bounds[rows] + (EXACT * within.abs() + least[rows]) / size)
 
-        scores = (sums.mul(2).add_(kernel.diagonal)).div_(-size).add_(means.values, alpha=2).add_(closed)
-        bounds = (kernel.rounding * sums).abs_().add_(least).div_(size).add_(means.bounds).mul_(2)
-        best = first_of_largest(scores, bounds, exactly)
+        most = 2 * (means.most + (coarsest + EXACT) * float(sums.abs().max()) / size)
+        best = first_of_largest(open_means.add(sums, alpha=-2 / size), most, rounding, exactly)
         indices[chosen] = best
         mean_sum += float(means.values[best])
-        kernel_sum += 2 * float(sums[best]) + float(kernel.diagonal[best])
+        kernel_sum += 2 * float(sums[best])
         objective[chosen] = 2 * mean_sum / size - kernel_sum / size**2
         add_row(kernel, sums, best)
-        closed[best if groups is None else groups == groups[best]] = -torch.inf
-    return Prototypes(indices, objective)
+        open_means[best if groups is None else groups == groups[best]] = -torch.inf
+    return Prototypes(indices, objective, sums - diagonal / 2)
 
 
 def nested_objective(means: Tensor, within: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ EXACT = 2.0**-40
 """Relative rounding that values of float64 are taken to have: what is closer than that is equal."""
 
 
-PIECE = (2048, 4096)
-"""Rows and columns at the most that values of `Kernel.exact` are asked for at a time."""
+PIECE = (2048, 512)
+"""Rows and columns at the most that are computed in float64 at a time; columns stay in a core's cache."""
 
 
 class Kernel(Protocol):

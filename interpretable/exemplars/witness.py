@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from interpretable.exemplars.column_means import column_means
 from interpretable.exemplars.decisions import RoundedMeans
 from interpretable.exemplars.kernels import EXACT, PIECE, Kernel, exact_sums
 
@@ -16,12 +15,13 @@ class Witness:
         means: Σ_i w_i K_ij.
         prototypes: (m,) numbers of the rows S.
         weights: (m,) float64 v.
+        represented: (n,) float64 Σ_{i∈S} v_i K_ij.
     """
 
-    def __init__(self, kernel: Kernel, means: RoundedMeans, prototypes: Tensor, weights: Tensor) -> None:
+    def __init__(
+        self, kernel: Kernel, means: RoundedMeans, prototypes: Tensor, weights: Tensor, represented: Tensor
+    ) -> None:
         self._kernel, self._means, self._prototypes, self._weights = kernel, means, prototypes, weights
-        among = torch.zeros_like(kernel.diagonal).index_put_((prototypes,), weights)
-        represented = column_means(kernel, among)
         self.values = means.values - represented
         self.bounds = means.bounds + represented.abs() * kernel.rounding
 
