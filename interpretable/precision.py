@@ -12,6 +12,7 @@ def full_precision() -> Iterator[None]:
 
     ‖x‖² + ‖y‖² − 2 x·y cancels: the ten bits of TF32 leave nothing of a small distance.
     """
+    above = torch.backends.fp32_precision  # type: ignore[attr-defined]  # which a backend with "none" follows
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -21,4 +22,4 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         for backend, setting in zip(backends, before, strict=True):
-            backend.fp32_precision = setting
+            backend.fp32_precision = "none" if setting == above else setting

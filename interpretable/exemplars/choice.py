@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from interpretable.errors import ExemplarError
 from interpretable.exemplars.column_means import column_means
 from interpretable.exemplars.decisions import RoundedMeans
 from interpretable.exemplars.greedy_criticisms import Criticisms, greedy_criticisms
@@ -48,19 +47,16 @@ def choose(
         kernel: K.
         reference: (n,) float64 weights of the rows in means over the data, which sum to 1.
         n_prototypes: m.
-        n_criticisms: c.
+        n_criticisms: c, at most what groups leave in the worst case.
         regularizer_weight: λ, or None for the ratio of the spreads of |f| and log r.
         fit_weights: Whether prototypes have the weights that represent the data best, not equal ones.
         groups: (n,) int64; of a group at most one row is a prototype and at most one a criticism.
         track: Shows how far it is.
-
-    Raises:
-        ExemplarError: The groups leave too few rows for the criticisms.
     """
     counting = reference.nonzero().squeeze(1)
     means = RoundedMeans(
         column_means(kernel, reference, track),
-        kernel.rounding,
+        kernel.mean_rounding,
         lambda rows: exact_sums(kernel, rows, counting, reference[counting]),
         EXACT,
     )
@@ -74,11 +70,6 @@ def choose(
         represented = column_means(kernel, torch.zeros_like(reference).index_put_((chosen,), weights))
     witness = Witness(kernel, means, chosen, weights, represented)
     closed = torch.zeros_like(kernel.block_of, dtype=torch.bool).index_fill_(0, chosen, True)
-    left = len(torch.unique(groups[~closed])) if groups is not None else len(closed) - n_prototypes
-    if n_criticisms > left:
-        raise ExemplarError(
-            f"n_criticisms must be at most the number of groups that are left, {left}, got {n_criticisms}."
-        )
     if regularizer_weight is None:
         free = greedy_criticisms(kernel, witness, n_criticisms, 1.0, closed, groups, track)
         regularizer_weight = _ratio_of_spreads(witness.values.abs(), free, closed)

@@ -13,22 +13,22 @@ TILE = {"cpu": 512, "cuda": 8192}
 """Rows and columns of a tile: what stays in a core's cache, and what keeps a GPU busy."""
 
 
-class Tile(NamedTuple):
-    """A piece of a block of the matrix, by places in the block."""
+class Band(NamedTuple):
+    """Rows of a block of the matrix, whose columns are taken a tile at a time."""
 
     block: int
     rows: slice | Tensor
-    columns: slice
-    mirrored: bool
-    """Whether it stands for the piece on the other side of the diagonal too."""
+    """By their places in the block."""
+    first: int
+    """Column at which it begins: left of it stands what is mirrored."""
 
 
 def column_means(kernel: Kernel, weights: Tensor, track: Track = untracked) -> Tensor:
     """(n,) float64 c_j = Σ_i w_i K_ij, the sums in float64 whatever the values are in.
 
     Tiles above the diagonal serve both sides of it: n²d/2 multiplications and additions. Where most weights are 0, the
-    rows of the others alone are computed. A tile at a time is in memory. Several ranks that hold the same rows share
-    the tiles, and all receive the whole.
+    rows of the others alone are computed. A tile at a time is in memory. Several ranks share the tiles and all receive
+    the whole: all must call it, with the same rows.
 
     Args:
         kernel: K.
@@ -38,36 +38,34 @@ def column_means(kernel: Kernel, weights: Tensor, track: Track = untracked) -> T
     means = torch.zeros_like(kernel.diagonal)
     side = TILE[means.device.type]
     weighted = weights != 0
-    tiles = _upper_tiles(kernel, side) if weighted.sum() > len(weights) / 2 else _row_tiles(kernel, weighted, side)
-    for block, rows, columns, mirrored in track(tiles[rank() :: world_size()], "column means"):
+    whole = bool(weighted.sum() > len(weights) / 2)
+    bands = _upper_bands(kernel, side) if whole else _row_bands(kernel, weighted, side)
+    for number, (block, rows, first) in enumerate(track(bands, "column means")):
         members = kernel.blocks[block]
-        above, below = members[rows], members[columns]
-        values = kernel.tile(block, rows, columns).double()
-        means[below] += weights[above] @ values
-        if mirrored:
-            means[above] += values @ weights[below]
+        above = members[rows]
+        for start in range(first + side * ((rank() - number) % world_size()), len(members), side * world_size()):
+            columns = slice(start, min(start + side, len(members)))
+            below = members[columns]
+            values = kernel.tile(block, rows, columns).double()
+            means[below] += weights[above] @ values
+            if whole and start > first:
+                means[above] += values @ weights[below]
     return sum_over_ranks(means)
 
 
-def _upper_tiles(kernel: Kernel, side: int) -> list[Tile]:
-    """Those on and above the diagonal."""
+def _upper_bands(kernel: Kernel, side: int) -> list[Band]:
+    """Those of all rows, each from the diagonal on."""
     return [
-        Tile(block, rows, columns, rows != columns)
+        Band(block, slice(first, min(first + side, len(members))), first)
         for block, members in enumerate(kernel.blocks)
-        for first, rows in enumerate(_slices(len(members), side))
-        for columns in _slices(len(members), side)[first:]
+        for first in range(0, len(members), side)
     ]
 
 
-def _row_tiles(kernel: Kernel, weighted: Tensor, side: int) -> list[Tile]:
+def _row_bands(kernel: Kernel, weighted: Tensor, side: int) -> list[Band]:
     """Those of the rows that have a weight."""
     return [
-        Tile(block, rows, columns, False)
+        Band(block, rows, 0)
         for block, members in enumerate(kernel.blocks)
         for rows in torch.split(weighted[members].nonzero().squeeze(1), side)
-        for columns in _slices(len(members), side)
     ]
-
-
-def _slices(n: int, side: int) -> list[slice]:
-    return [slice(first, min(first + side, n)) for first in range(0, n, side)]

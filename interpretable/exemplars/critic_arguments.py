@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
 from interpretable.errors import ExemplarError
@@ -43,6 +44,7 @@ def checked_rows(
     """
     with one_sentence():
         estimator._validate_params()
+        _get_feature_names(X)
         x = checked_array(X, copy=True)
         y, groups, sample_weight = (None if a is None else column_or_1d(a) for a in (y, groups, sample_weight))
         check_consistent_length(x, y, groups, sample_weight)
@@ -62,7 +64,7 @@ def checked_rows(
 
 
 def checked_array(X: ArrayLike, copy: bool = False) -> np.ndarray:  # noqa: N803
-    """(n, d) finite float64, or float32 of whatever else.
+    """(n, d) finite float64, or float32 of whatever else it can hold.
 
     Raises:
         ExemplarError: A number is not finite.
@@ -72,7 +74,7 @@ def checked_array(X: ArrayLike, copy: bool = False) -> np.ndarray:  # noqa: N803
         X = (X if X.dtype == torch.float64 else X.float()).detach().cpu().numpy()  # noqa: N806
     with np.errstate(over="ignore"):  # what overflows is not finite
         given = check_array(X, dtype="numeric", ensure_all_finite=False)
-        double = given.dtype.newbyteorder("=") == np.float64
+        double = given.dtype.newbyteorder("=") == np.float64 or (given.dtype.kind in "iu" and not _fits_float32(given))
         x: np.ndarray = given.astype(np.float64 if double else np.float32, order="C", copy=copy)
     finite = np.isfinite(x).all(1)
     if not finite.all():
@@ -141,6 +143,13 @@ def _check_counts(rows: Rows, prototypes: int, criticisms: int) -> None:
     units, what = (len(rows.x), "rows") if rows.groups is None else (len(torch.unique(rows.groups)), "groups")
     if prototypes > units:
         raise ExemplarError(f"n_prototypes must be at most the number of {what}, {units}, got {prototypes}.")
+    if rows.groups is not None:
+        alone = int((rows.groups.bincount() == 1).sum())
+        if criticisms > (left := units - min(prototypes, alone)):
+            raise ExemplarError(
+                f"n_criticisms must be at most the number of groups that prototypes leave, {left} if they take those of "
+                f"one row, got {criticisms}."
+            )
     if prototypes + criticisms > len(rows.x):
         raise ExemplarError(
             f"n_prototypes + n_criticisms must be at most the number of rows, {len(rows.x)}, got {prototypes} + "
@@ -174,7 +183,14 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> Tensor:
         )
     if not weights.any():
         raise ExemplarError("sample_weight must be above 0 for a row, got 0 for all of them; leave it out.")
+    weights = weights / weights.max()  # their sum may be beyond float64
     return torch.from_numpy(weights / weights.sum())
+
+
+def _fits_float32(integers: np.ndarray) -> bool:
+    """Whether no two integers become one."""
+    most = 2 ** np.finfo(np.float32).nmant
+    return integers.size == 0 or bool((integers.min() >= -most) and (integers.max() <= most))
 
 
 def _first_sentence(error: Exception) -> str:

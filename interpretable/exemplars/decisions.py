@@ -4,29 +4,26 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-Rounding = Callable[[Tensor], Tensor]
-"""How far from their true values some values can be at the most, by number."""
+Sharper = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Some of the values by number, computed more exactly, and how far from the true ones they can be."""
 
 
-def first_of_largest(
-    values: Tensor, most: float, rounding: Rounding, exactly: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> int:
+def first_of_largest(values: Tensor, most: float, *sharper: Sharper) -> int:
     """Number of the largest value, the lowest of those that are equal.
 
-    Values that lie so close to the largest that their rounding could hide a larger one are computed again in float64,
-    so that the choice is the same in float32 and float64, on every device and for every order of summation.
+    Values that lie so close to the largest that their rounding could hide a larger one are computed again, by one way
+    after the other until one is left, so that the choice is the same in float32 and float64, on every device and for
+    every order of summation.
 
     Args:
         values: (n,) float64, −∞ where there is no choice.
-        most: How far from its true value any of them can be, which leaves few for what follows.
-        rounding: How far each of some can be.
-        exactly: Values of some in float64, and how far from the true ones they can be.
+        most: How far from its true value any of them can be.
+        sharper: Ways to compute some of them, the last one in float64.
     """
     near = (values >= values.max() - 2 * most).nonzero().squeeze(1)
-    if len(near) > 1:
-        near = near[_could_be_largest(values[near], rounding(near))]
-    if len(near) > 1:
-        near = near[_could_be_largest(*exactly(near))]
+    for compute in sharper:
+        if len(near) > 1:
+            near = near[_could_be_largest(*compute(near))]
     return int(near[0])
 
 

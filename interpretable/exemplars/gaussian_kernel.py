@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from interpretable.errors import ExemplarError
-from interpretable.exemplars.kernels import EXACT, PIECE, blocks_of
-
-_LARGEST_ROUNDING = 8
-"""Units in the last place of a term of the exponent."""
+from interpretable.exemplars.kernels import EXACT, blocks_of
 
 _COARSEST = 1e-4
-"""Mean rounding above which float32 will not do."""
+"""Median rounding above which float32 will not do."""
+
+_CACHED = 2**17
+"""Values of rows in float64 that stay in a core's cache."""
 
 
 class GaussianKernel:
@@ -22,8 +22,8 @@ class GaussianKernel:
     product and few passes over it.
 
     Args:
-        x: (n, d) rows, float32 or float64, which tiles are computed in; where γ‖x‖² is so large that float32 would tell
-            values near 1 badly, they are computed in float64.
+        x: (n, d) rows, float32 or float64, which tiles are computed in; where γ‖x‖² or d are so large that float32
+            would tell values near 1 badly, they are computed in float64.
         gamma: γ > 0.
         labels: (n,) int64, or None for one block.
 
@@ -33,7 +33,9 @@ class GaussianKernel:
 
     def __init__(self, x: Tensor, gamma: float, labels: Tensor | None) -> None:
         self._x, self._gamma = x, gamma
-        self._centre = x.mean(0, dtype=torch.float64)
+        self.piece = max(16, min(512, _CACHED // x.shape[1]))
+        # Not mean(dtype=float64), which copies all rows.
+        self._centre = sum((some.double().sum(0) for some in torch.split(x, self.piece)), _zeros(x)) / len(x)
         self.blocks, self.block_of = blocks_of(x, labels)
         self.diagonal = torch.ones(len(x), dtype=torch.float64, device=x.device)
         self._exact_halves = torch.empty_like(self.diagonal)
@@ -41,7 +43,7 @@ class GaussianKernel:
         for rows in self.blocks:
             self._place[rows] = torch.arange(len(rows), device=x.device)
         self._keep(x.dtype)
-        if self.rounding.mean() > _COARSEST:
+        if self.rounding.median() > _COARSEST:
             self._keep(torch.float64)
         if not all(halves.isfinite().all() for halves in self._halves):
             raise ExemplarError(
@@ -54,13 +56,13 @@ class GaussianKernel:
         self._scaled = [self._x.new_empty(len(rows), self._x.shape[1], dtype=kind) for rows in self.blocks]
         self._halves = [self._x.new_empty(len(rows), dtype=kind) for rows in self.blocks]
         for rows, scaled, halves in zip(self.blocks, self._scaled, self._halves, strict=True):
-            pieces = (torch.split(given, PIECE[1]) for given in (rows, scaled, halves))
+            pieces = (torch.split(given, self.piece) for given in (rows, scaled, halves))
             for some, kept, half in zip(*pieces, strict=True):
                 exact = self._centred(some).mul_(math.sqrt(2 * self._gamma))
                 kept.copy_(exact)
                 half.copy_(_half_squares(kept))
                 self._exact_halves[some] = _half_squares(exact)
-        self.rounding = _rounding(self._exact_halves, kind)
+        self.rounding, self.mean_rounding = _rounding(self._exact_halves, self._x.shape[1], kind)
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
         """See `Kernel.tile`."""
@@ -116,11 +118,19 @@ def _exponential(products: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return products.sub_(first).sub_(second).clamp_(least, 0).exp_()
 
 
-def _rounding(halves: Tensor, kind: torch.dtype) -> Tensor:
-    """Bound on the relative rounding of each row's values in a type.
+def _zeros(x: Tensor) -> Tensor:
+    """(d,) float64."""
+    return torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+
+
+def _rounding(halves: Tensor, d: int, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Bounds on the relative rounding of each row's values in a type, and of their mean.
 
     The exponent's three terms are rounded to their own size, of which ‖x‖²/2 is a measure: where the other row's is
-    much larger the value is near 0 and does not count. The factor is twice to eight times what was found on data of 2
-    to 3,072 columns; it does not grow with them, as the roundings of a sum cancel.
+    much larger the value is near 0 and does not count. Roundings of most rows cancel, but where all columns move
+    together a product's grow with their number. The factors are a quarter more and above than the largest that were
+    found on such rows of 256 to 150,528 columns.
     """
-    return (_LARGEST_ROUNDING * torch.finfo(kind).eps * (1 + 2 * halves)).clamp(min=EXACT)
+    unit = torch.finfo(kind).eps * (1 + 2 * halves)
+    of_values, of_mean = 40 * max(1, d / 256), 8 * max(1, d / 1024)
+    return (of_values * unit).clamp(min=EXACT), (of_mean * unit).clamp(min=EXACT)

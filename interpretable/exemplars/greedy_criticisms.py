@@ -57,22 +57,27 @@ def greedy_criticisms(
         clamped = residuals.maximum(floor)
         diversity, uncertain = weight * clamped.log(), weight * floor / clamped
 
+        def bounded(
+            rows: Tensor, diversity: Tensor = diversity, uncertain: Tensor = uncertain
+        ) -> tuple[Tensor, Tensor]:
+            return witness.values[rows].abs() + diversity[rows], witness.bounds[rows] + uncertain[rows]
+
         def exactly(
             rows: Tensor, diversity: Tensor = diversity, uncertain: Tensor = uncertain
         ) -> tuple[Tensor, Tensor]:
             witness.sharpen(rows)
-            return witness.values[rows].abs() + diversity[rows], witness.bounds[rows] + uncertain[rows]
+            return bounded(rows, diversity, uncertain)
 
-        bounds = witness.bounds + uncertain
         gains = witness.values.abs() + diversity + penalty
-        best = first_of_largest(gains, float(bounds.max()), bounds.__getitem__, exactly)
+        best = first_of_largest(gains, float((witness.bounds + uncertain).max()), bounded, exactly)
         indices[chosen] = best
         terms[chosen] = torch.stack([witness.values[best].abs(), clamped[best].log()])
         members = kernel.blocks[int(kernel.block_of[best])]
         column = factors[chosen]
         column[members] = exact_sums(kernel, members, indices[chosen : chosen + 1], one)
         column -= factors[:chosen, best] @ factors[:chosen]
-        column /= clamped[best].sqrt()
+        # A row that those before it already span adds nothing but its rounding, blown up.
+        column *= (residuals[best] > floor[best]) / clamped[best].sqrt()
         residuals -= column.square()
         penalty[best if groups is None else groups == groups[best]] = -torch.inf
     return Criticisms(indices, terms, residuals.maximum(floor).log())

@@ -38,37 +38,64 @@ def greedy_prototypes(
         groups: (n,) int64; of the rows of a group at most one is chosen.
         track: Shows how far it is.
     """
-    diagonal, least = kernel.diagonal, EXACT * kernel.diagonal.abs()
-    one = torch.ones_like(diagonal)
-    sums = diagonal / 2  # s_j + K_jj / 2
-    open_means = 2 * means.values
-    coarsest = float(kernel.rounding.max())
-    indices = torch.empty(count, dtype=torch.int64, device=one.device)
+    search = _Search(kernel, means, count)
     objective = torch.empty(count, dtype=torch.float64)
     mean_sum = kernel_sum = 0.0  # Σ c_j and Σ K_ij over the chosen ones
-    for chosen in track(range(count), "prototypes"):
-        size = chosen + 1
-
-        def rounding(rows: Tensor, size: int = size) -> Tensor:
-            within = sums[rows] - diagonal[rows] / 2
-            return 2 * (means.bounds[rows] + (kernel.rounding[rows] * within.abs() + least[rows]) / size)
-
-        def exactly(rows: Tensor, before: Tensor = indices[:chosen], size: int = size) -> tuple[Tensor, Tensor]:
-            means.sharpen(rows)
-            open_means[rows] = 2 * means.values[rows]
-            within = exact_sums(kernel, rows, before, one[: len(before)])
-            scores = 2 * means.values[rows] - (2 * within + diagonal[rows]) / size
-            return scores, 2 * (means.bounds[rows] + (EXACT * within.abs() + least[rows]) / size)
-
-        most = 2 * (means.most + (coarsest + EXACT) * float(sums.abs().max()) / size)
-        best = first_of_largest(open_means.add(sums, alpha=-2 / size), most, rounding, exactly)
-        indices[chosen] = best
+    for size in track(range(1, count + 1), "prototypes"):
+        best = search.best()
         mean_sum += float(means.values[best])
-        kernel_sum += 2 * float(sums[best])
-        objective[chosen] = 2 * mean_sum / size - kernel_sum / size**2
-        add_row(kernel, sums, best)
-        open_means[best if groups is None else groups == groups[best]] = -torch.inf
-    return Prototypes(indices, objective, sums - diagonal / 2)
+        kernel_sum += 2 * float(search.sums[best]) + float(kernel.diagonal[best])
+        objective[size - 1] = 2 * mean_sum / size - kernel_sum / size**2
+        search.add(best, best if groups is None else groups == groups[best])
+    return Prototypes(search.indices, objective, search.sums)
+
+
+class _Search:
+    """The rows that have been chosen, and which comes next."""
+
+    def __init__(self, kernel: Kernel, means: RoundedMeans, count: int) -> None:
+        self.sums = torch.zeros_like(kernel.diagonal)
+        """(n,) float64 s."""
+        self.indices = torch.empty(count, dtype=torch.int64, device=self.sums.device)
+        self._kernel, self._means = kernel, means
+        self._chosen = 0
+        self._doubled = 2 * means.values  # −∞ for what is not to be chosen
+        self._coarsest, self._largest = float(kernel.rounding.max()), float(kernel.diagonal.abs().max())
+        self._constant = bool((kernel.diagonal == kernel.diagonal[0]).all())
+
+    def best(self) -> int:
+        size = self._chosen + 1
+        scores = self._doubled.add(self.sums, alpha=-2 / size)
+        if not self._constant:  # otherwise K_jj / size is the same for all
+            scores -= self._kernel.diagonal / size
+        largest = float(self.sums.abs().max())
+        most = 2 * self._means.most + (2 * self._coarsest * largest + EXACT * self._largest) / size
+        return first_of_largest(scores, most, self._rounded, self._with_exact_kernel, self._exact)
+
+    def add(self, number: int, closed: int | Tensor) -> None:
+        self.indices[self._chosen] = number
+        self._chosen += 1
+        self._doubled[closed] = -torch.inf
+        add_row(self._kernel, self.sums, number)
+
+    def _rounded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self._scores(rows, self.sums[rows], self._kernel.rounding[rows])
+
+    def _with_exact_kernel(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = self.indices[: self._chosen]
+        return self._scores(
+            rows, exact_sums(self._kernel, rows, chosen, torch.ones_like(self.sums[: len(chosen)])), EXACT
+        )
+
+    def _exact(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        self._means.sharpen(rows)
+        self._doubled[rows] = 2 * self._means.values[rows]
+        return self._with_exact_kernel(rows)
+
+    def _scores(self, rows: Tensor, within: Tensor, rounding: Tensor | float) -> tuple[Tensor, Tensor]:
+        size, diagonal = self._chosen + 1, self._kernel.diagonal[rows]
+        scores = 2 * self._means.values[rows] - (2 * within + diagonal) / size
+        return scores, 2 * self._means.bounds[rows] + (2 * rounding * within.abs() + EXACT * diagonal.abs()) / size
 
 
 def nested_objective(means: Tensor, within: Tensor) -> Tensor:

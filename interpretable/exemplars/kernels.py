@@ -9,10 +9,6 @@ EXACT = 2.0**-40
 """Relative rounding that values of float64 are taken to have: what is closer than that is equal."""
 
 
-PIECE = (2048, 512)
-"""Rows and columns at the most that are computed in float64 at a time; columns stay in a core's cache."""
-
-
 class Kernel(Protocol):
     """A kernel matrix K of n rows, block diagonal where rows have labels: a block for each label."""
 
@@ -24,6 +20,11 @@ class Kernel(Protocol):
     """(n,) float64."""
     rounding: Tensor
     """(n,) float64: bound on the relative rounding of the values of each row in `tile` and `row`."""
+
+    mean_rounding: Tensor
+    """(n,) float64: the same of their mean."""
+    piece: int
+    """Rows that `exact` is asked for at a time."""
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
         """Values between places of a block, in the type of the data."""
@@ -57,9 +58,8 @@ def add_row(kernel: Kernel, total: Tensor, number: int) -> None:
 
 def exact_sums(kernel: Kernel, rows: Tensor, columns: Tensor, weights: Tensor) -> Tensor:
     """(rows,) float64: Σ_i v_i K_ri over columns i, in pieces that fit in memory."""
-    high, wide = PIECE
     sums = torch.zeros(len(rows), dtype=torch.float64, device=kernel.diagonal.device)
-    for total, some in zip(torch.split(sums, high), torch.split(rows, high), strict=True):
-        for among, given in zip(torch.split(columns, wide), torch.split(weights, wide), strict=True):
+    for total, some in zip(torch.split(sums, 4 * kernel.piece), torch.split(rows, 4 * kernel.piece), strict=True):
+        for among, given in zip(torch.split(columns, kernel.piece), torch.split(weights, kernel.piece), strict=True):
             total += kernel.exact(some, among) @ given
     return sums

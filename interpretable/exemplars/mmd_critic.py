@@ -48,7 +48,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
         regularizer_weight: λ of |f| + λ log det, or "auto": the ratio of their spreads among the rows left over by the
             criticisms of λ = 1. On real data log det outweighs |f| by hundreds where λ = 1, the paper's.
         weights: Of prototypes in f: "uniform" (1/m), or "nnls": those ≥ 0 with the smallest MMD².
-        colmean_samples: Rows that stand for all in means over the data, drawn at random; all if None.
+        colmean_samples: Rows that stand for all in means over the data, drawn at random, of a local kernel one of each
+            label at least; all if None. MMD² and f are then estimates, and can be below 0.
         random_state: Seed of what is drawn.
         device: Where it is computed, such as "cpu" or "cuda".
 
@@ -134,7 +135,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Chooses prototypes and criticisms of the rows X (n, d), or of a kernel matrix (n, n).
 
-        Several ranks of torch.distributed that are given the same rows share the work and have the same result.
+        Several ranks of torch.distributed share the work: all must call it, with the same rows, on a device that their
+        process group can sum on; all have the same result. Cross-validation of γ counts all rows alike.
 
         Args:
             X: The rows.
@@ -146,8 +148,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
             track: Shows how far it is.
 
         Raises:
-            ExemplarError: There are fewer rows than are to be chosen, or labels are missing.
-            ValueError: Arguments or rows are not what scikit-learn accepts.
+            ExemplarError: Arguments or rows are not what scikit-learn accepts, labels are missing, or there are fewer
+                rows or groups than are to be chosen.
         """
         rows = checked_rows(self, X, y, groups, sample_weight)
         with full_precision():
@@ -163,8 +165,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
             chosen = choose(
                 kernel,
                 reference,
-                self.n_prototypes,
-                self.n_criticisms,
+                int(self.n_prototypes),
+                int(self.n_criticisms),
                 regularizer_weight=None if weight == "auto" else float(weight),
                 fit_weights=self.weights == "nnls",
                 groups=rows.groups,
@@ -190,15 +192,17 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
         with one_sentence():
             validate_data(self, X, skip_check_array=True, reset=False)
             x = checked_array(X)
-            check_consistent_length(x, y)
-        if self._classes is not None and y is None:
-            raise ExemplarError(
-                "The witness of a local kernel needs the labels of the rows, but y is missing; pass them."
-            )
+            labels = np.zeros(len(x)) if y is None else column_or_1d(y)
+            check_consistent_length(x, labels)
         blocks = np.zeros(len(x), np.int64)
         if self._classes is not None:
-            blocks = np.searchsorted(self._classes, column_or_1d(y))
-            blocks[~np.isin(column_or_1d(y), self._classes)] = -1
+            if y is None or (labels.dtype.kind in "OSU") != (self._classes.dtype.kind in "OSU"):
+                found = "y is missing" if y is None else f"y is of {labels.dtype}, not {self._classes.dtype}"
+                raise ExemplarError(
+                    f"The witness of a local kernel needs labels as those fitted, but {found}; pass them."
+                )
+            blocks = np.searchsorted(self._classes, labels)
+            blocks[~np.isin(labels, self._classes)] = -1
         with full_precision():
             values = witness_of_others(
                 self._kernel, torch.from_numpy(x), torch.from_numpy(blocks), self._witness_weights
@@ -213,7 +217,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
             ExemplarError: There is no such row.
         """
         check_is_fitted(self)
-        chosen = np.asarray(column_or_1d(indices))
+        with one_sentence():
+            chosen = np.asarray(column_or_1d(indices))
         n = len(self.column_means_)
         if chosen.dtype.kind not in "iu" or not len(chosen):
             raise ExemplarError(f"indices must be one or more numbers of rows, got {len(chosen)} of {chosen.dtype}.")

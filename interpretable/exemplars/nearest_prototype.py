@@ -123,7 +123,7 @@ class NearestPrototypeClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
         rows, labels = validate_data(self, X, y, dtype=[np.float32, np.float64])
         check_classification_targets(labels)
         check_consistent_length(rows, groups)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self.classes_ = np.unique(labels)
         most = len(rows) if groups is None else len(np.unique(column_or_1d(groups)))
         critic = MMDCritic(
             min(self.n_prototypes, most),
@@ -134,7 +134,7 @@ class NearestPrototypeClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
             random_state=self.random_state,
             device=self.device,
         )
-        self.critic_ = critic.fit(rows, codes, groups=groups)
+        self.critic_ = critic.fit(rows, labels, groups=groups)
         self.prototype_indices_ = critic.prototype_indices_
         self.prototypes_ = rows[self.prototype_indices_]
         self.prototype_labels_ = labels[self.prototype_indices_]

@@ -18,7 +18,8 @@ class PrecomputedKernel:
         self._matrix = matrix
         self.blocks, self.block_of = blocks_of(matrix, labels)
         self.diagonal = self._matrix.diagonal().double()
-        self.rounding = torch.full_like(self.diagonal, EXACT)
+        self.rounding = self.mean_rounding = torch.full_like(self.diagonal, EXACT)
+        self.piece = 512
 
     def tile(self, block: int, rows: slice | Tensor, columns: slice) -> Tensor:
         """See `Kernel.tile`."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from interpretable.exemplars.decisions import RoundedMeans
-from interpretable.exemplars.kernels import EXACT, PIECE, Kernel, exact_sums
+from interpretable.exemplars.kernels import EXACT, Kernel, exact_sums
 
 
 class Witness:
@@ -42,12 +42,11 @@ def witness_of_others(kernel: Kernel, others: Tensor, blocks: Tensor, weights: T
         blocks: (k,) int64 number of the block of each; -1 for none, where f is 0.
         weights: (n,) float64: w of each fitted row, less its weight as a prototype.
     """
-    high, wide = PIECE
     numbers = weights.nonzero().squeeze(1)
     values = torch.zeros(len(others), dtype=torch.float64, device=weights.device)
-    pieces = (torch.split(given, high) for given in (values, others, blocks.to(weights.device)))
+    pieces = (torch.split(given, 4 * kernel.piece) for given in (values, others, blocks.to(weights.device)))
     for total, some, of in zip(*pieces, strict=True):
-        for among in torch.split(numbers, wide):
+        for among in torch.split(numbers, kernel.piece):
             same = of[:, None] == kernel.block_of[among]
             total += (kernel.between(some, among).double() * same) @ weights[among]
     return values

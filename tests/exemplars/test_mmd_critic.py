@@ -740,7 +740,7 @@ def test_the_witness_of_many_rows_is_that_of_each() -> None:
 def test_the_witness_is_zero_where_no_row_has_the_label_and_far_from_all_rows() -> None:
     critic = MMDCritic(4, 2, local=True).fit(cloud(), labels_of(30))
     assert critic.witness(cloud(5), [77] * 5).tolist() == [0.0] * 5
-    assert MMDCritic(4, 2).fit(cloud()).witness(cloud(5) + 1e6).tolist() == [0.0] * 5
+    assert np.abs(MMDCritic(4, 2).fit(cloud()).witness(cloud(5) + 1e6)).max() < 1e-300
 
 
 def test_the_witness_is_positive_where_prototypes_are_missing() -> None:
