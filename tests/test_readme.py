@@ -41,7 +41,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, after, recipe, trees, graphs, last = [
+    first, _, again, after, recipe, trees, graphs, prototypes, last = [
         block for block in blocks("bash") if not block.startswith("wandb ")
     ]
     opening, network, export = blocks("python")
@@ -54,7 +54,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     exec(opening, run)
     assert run["run"].config["data"]["dataset"] == "Creatures"
     graphs += " --iterations 1 --class " + run["run"].datamodule.classes[0]
-    for command in (*after.strip().splitlines(), *trees.strip().splitlines(), graphs.replace("\n", "")):
+    for command in (*after.strip().splitlines(), *trees.strip().splitlines(), graphs.replace("\n", ""), prototypes.strip()):
         name, *words = shlex.split(command)
         assert name == "interpretable"
         with pytest.raises(SystemExit) as end:
@@ -67,6 +67,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
         "tree/tree.html",
         "tree/review.json",
         "graph/measures.csv",
+        "prototypes/prototypes.json",
     ):
         assert (Path("runs/latest") / left).is_file()
     monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))

@@ -147,8 +147,8 @@ def _check_counts(rows: Rows, prototypes: int, criticisms: int) -> None:
         alone = int((rows.groups.bincount() == 1).sum())
         if criticisms > (left := units - min(prototypes, alone)):
             raise ExemplarError(
-                f"n_criticisms must be at most the number of groups that prototypes leave, {left} if they take those of "
-                f"one row, got {criticisms}."
+                f"n_criticisms must be at most the number of groups that prototypes leave, {left} if they take those "
+                f"of one row, got {criticisms}."
             )
     if prototypes + criticisms > len(rows.x):
         raise ExemplarError(
