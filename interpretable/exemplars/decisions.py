@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Sharper = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -20,7 +21,11 @@ def first_of_largest(values: Tensor, most: float, *sharper: Sharper) -> int:
         most: How far from its true value any of them can be.
         sharper: Ways to compute some of them, the last one in float64.
     """
-    near = (values >= values.max() - 2 * most).nonzero().squeeze(1)
+    largest, place = values.max(0)
+    number, threshold = int(place), float(largest) - 2 * most
+    if float(values.index_fill(0, place, -torch.inf).max()) < threshold:
+        return number
+    near = (values >= threshold).nonzero().squeeze(1)
     for compute in sharper:
         if len(near) > 1:
             near = near[_could_be_largest(*compute(near))]

@@ -25,7 +25,7 @@ class ExemplarAbout(Record):
     features: str
     """What images are compared by: ``filter peaks of LAYER``, or ``pixels``."""
     layer: str = ""
-    """Of the peaks."""
+    """Of the peaks; empty where images are compared by something else."""
     classes: tuple[str, ...] = ()
     """Names of the classes of the data."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -48,7 +48,7 @@ class PrototypeRecord(ChosenRecord):
     """A prototype."""
 
     weight: NonNegative
-    """Its share of the data that it stands for."""
+    """Its weight in the witness function."""
 
 
 class CriticismRecord(ChosenRecord):
@@ -82,7 +82,11 @@ class SelectionRecord(Record):
     """What was chosen of one set of images."""
 
     name: str
-    """A class, ``all classes`` or ``filter 17``."""
+    """A class, several of them, ``all classes`` or ``filter 17``."""
+    filter: NonNegativeInt | None = None
+    """Its number, where it is of a filter."""
+    layer: str = ""
+    """Of the filter."""
     images: PositiveInt
     """How many it was chosen from."""
     gamma: Annotated[FiniteFloat, Field(gt=0)]
@@ -137,8 +141,8 @@ class ExemplarsRecord(Document):
 
     @model_validator(mode="after")
     def _chooses_of_each_set_once(self) -> Self:
-        names = [selection.name for selection in self.selections]
-        for place, name in enumerate(names):
-            if name in names[:place]:
-                raise ValueError(f"selections[{place}].name is {name} once more")
+        sets = [(selection.filter, selection.name) for selection in self.selections]
+        for place, one in enumerate(sets):
+            if one in sets[:place]:
+                raise ValueError(f"selections[{place}].name is {one[1]} once more")
         return self

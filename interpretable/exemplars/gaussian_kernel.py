@@ -77,9 +77,10 @@ class GaussianKernel:
 
     def row(self, number: int) -> Tensor:
         """See `Kernel.row`."""
-        block, place = int(self.block_of[number]), int(self._place[number])
+        block, place = (0, number) if len(self.blocks) == 1 else (int(self.block_of[number]), int(self._place[number]))
         scaled, halves = self._scaled[block], self._halves[block]
-        values = _exponential(scaled @ scaled[place], halves, halves[place])
+        values = torch.addmv(halves, scaled, scaled[place], beta=-1)
+        _exponential(values, halves[place])
         values[place] = 1
         return values
 
@@ -87,7 +88,7 @@ class GaussianKernel:
         """See `Kernel.exact`."""
         products = self._centred(rows).mul_(2 * self._gamma) @ self._centred(columns).T
         values = _exponential(products, self._exact_halves[rows, None], self._exact_halves[columns])
-        values[rows[:, None] == columns] = 1
+        values.masked_fill_(rows[:, None] == columns, 1)
         return values if len(self.blocks) == 1 else values * (self.block_of[rows][:, None] == self.block_of[columns])
 
     def between(self, others: Tensor, numbers: Tensor) -> Tensor:
@@ -109,13 +110,15 @@ def _half_squares(scaled: Tensor) -> Tensor:
     return halves
 
 
-def _exponential(products: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """exp(x·y − ‖x‖²/2 − ‖y‖²/2) in the place of the products, 1 at the most.
+def _exponential(products: Tensor, *halves: Tensor) -> Tensor:
+    """exp(x·y − ‖x‖²/2 − ‖y‖²/2) in the place of the products, less the halves that they lack, 1 at the most.
 
     What would be less than the smallest normal number is that: numbers below it take a hundred times as long.
     """
     least = math.log(torch.finfo(products.dtype).tiny)
-    return products.sub_(first).sub_(second).clamp_(least, 0).exp_()
+    for half in halves:
+        products.sub_(half)
+    return products.clamp_(least, 0).exp_()
 
 
 def _zeros(x: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from interpretable.exemplars.decisions import RoundedMeans, first_of_largest
 from interpretable.exemplars.kernels import EXACT, Kernel, add_row, exact_sums
 from interpretable.progress import Track, untracked
 
+_STALE = 8
+"""Steps for which the largest of the sums is bounded by an old one."""
+
 
 class Prototypes(NamedTuple):
     """What was chosen of n rows."""
@@ -39,15 +42,13 @@ def greedy_prototypes(
         track: Shows how far it is.
     """
     search = _Search(kernel, means, count)
-    objective = torch.empty(count, dtype=torch.float64)
-    mean_sum = kernel_sum = 0.0  # Σ c_j and Σ K_ij over the chosen ones
-    for size in track(range(1, count + 1), "prototypes"):
+    for _ in track(range(count), "prototypes"):
         best = search.best()
-        mean_sum += float(means.values[best])
-        kernel_sum += 2 * float(search.sums[best]) + float(kernel.diagonal[best])
-        objective[size - 1] = 2 * mean_sum / size - kernel_sum / size**2
         search.add(best, best if groups is None else groups == groups[best])
-    return Prototypes(search.indices, objective, search.sums)
+    indices, sizes = search.indices, torch.arange(1, count + 1, device=search.sums.device)
+    added = 2 * search.sums_of_chosen + kernel.diagonal[indices]
+    objective = 2 * means.values[indices].cumsum(0) / sizes - added.cumsum(0) / sizes**2
+    return Prototypes(indices, objective, search.sums)
 
 
 class _Search:
@@ -57,23 +58,28 @@ class _Search:
         self.sums = torch.zeros_like(kernel.diagonal)
         """(n,) float64 s."""
         self.indices = torch.empty(count, dtype=torch.int64, device=self.sums.device)
+        self.sums_of_chosen = torch.empty(count, dtype=torch.float64, device=self.sums.device)
+        """(m,) s of each when it was chosen."""
         self._kernel, self._means = kernel, means
         self._chosen = 0
         self._doubled = 2 * means.values  # −∞ for what is not to be chosen
         self._coarsest, self._largest = float(kernel.rounding.max()), float(kernel.diagonal.abs().max())
         self._constant = bool((kernel.diagonal == kernel.diagonal[0]).all())
+        self._largest_sum = 0.0
 
     def best(self) -> int:
         size = self._chosen + 1
         scores = self._doubled.add(self.sums, alpha=-2 / size)
         if not self._constant:  # otherwise K_jj / size is the same for all
             scores -= self._kernel.diagonal / size
-        largest = float(self.sums.abs().max())
-        most = 2 * self._means.most + (2 * self._coarsest * largest + EXACT * self._largest) / size
+        if self._chosen % _STALE == 0:
+            self._largest_sum = float(self.sums.abs().max()) + _STALE * self._largest  # |K_ij| is at most K_ii or K_jj
+        most = 2 * self._means.most + (2 * self._coarsest * self._largest_sum + EXACT * self._largest) / size
         return first_of_largest(scores, most, self._rounded, self._with_exact_kernel, self._exact)
 
     def add(self, number: int, closed: int | Tensor) -> None:
         self.indices[self._chosen] = number
+        self.sums_of_chosen[self._chosen] = self.sums[number]
         self._chosen += 1
         self._doubled[closed] = -torch.inf
         add_row(self._kernel, self.sums, number)
