@@ -54,7 +54,12 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     exec(opening, run)
     assert run["run"].config["data"]["dataset"] == "Creatures"
     graphs += " --iterations 1 --class " + run["run"].datamodule.classes[0]
-    for command in (*after.strip().splitlines(), *trees.strip().splitlines(), graphs.replace("\n", ""), prototypes.strip()):
+    for command in (
+        *after.strip().splitlines(),
+        *trees.strip().splitlines(),
+        graphs.replace("\n", ""),
+        prototypes.strip(),
+    ):
         name, *words = shlex.split(command)
         assert name == "interpretable"
         with pytest.raises(SystemExit) as end:

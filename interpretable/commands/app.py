@@ -251,7 +251,8 @@ def prototypes(
 
     Writes prototypes/: prototypes.json, contact sheets of classes and filters, MMD² and errors beside random picks.
     """
-    from interpretable.commands.prototypes import Asked, choose_prototypes
+    from interpretable.commands.prototype_request import Asked
+    from interpretable.commands.prototypes import choose_prototypes
 
     asked = Asked(layer, pixels, split, tuple(classes or ()), together, filters, tuple(numbers or ()))
     parameters = {

@@ -1,22 +1,28 @@
 """The files of prototypes: JSON and pictures."""
 
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from interpretable.activations import ActivationStore
-from interpretable.commands.prototype_selections import Selection, errors_record, selection_record
+from interpretable.commands.prototype_numbers import errors_record, selection_record
+from interpretable.commands.prototype_pictures import (
+    SHEETS,
+    SHEETS_ON_A_PAGE,
+    page_names,
+    picture_names,
+    sheet_name,
+)
+from interpretable.commands.prototype_selections import Selection
 from interpretable.commands.stores import predict_split
 from interpretable.commands.terminal import show_progress
 from interpretable.commands.tree_images import SMALLEST_REGION, Picture, picture, region, thumbnail
 from interpretable.data.splits import Split
-from interpretable.documents import write_document
+from interpretable.documents import Value, read_document, write_document
+from interpretable.errors import ExemplarError
 from interpretable.exemplars.exemplar_class_counts import draw_class_counts
 from interpretable.exemplars.exemplar_curves import draw_errors, draw_mmd2
 from interpretable.exemplars.exemplar_pictures import draw_sheet, draw_sheets
@@ -24,7 +30,7 @@ from interpretable.exemplars.exemplar_records import FILE_NAME, ExemplarAbout, E
 from interpretable.exemplars.exemplar_view import ClassCounts, ErrorCurve, ExemplarSheet, ShownExemplar
 from interpretable.runs import Run
 
-SHEETS_ON_A_PAGE = 10
+Draw = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -35,51 +41,55 @@ class PrototypeExport:
     folder: Path
     store: ActivationStore
     layer: str
+    """Of the filters."""
     split: Split
     chosen: Sequence[Selection]
     """Of classes, or of all images."""
     of_filters: Sequence[Selection]
     errors: ErrorCurve | None
 
-    def write(self, parameters: Mapping[str, Any]) -> list[Path]:
+    def write(self, parameters: Mapping[str, Value], about: ExemplarAbout) -> list[Path]:
         """Writes all files, each whole or not at all, and says which; pictures of an earlier call are deleted."""
-        shutil.rmtree(self.folder / "sheets", ignore_errors=True)
-        (self.folder / "sheets").mkdir(parents=True)
-        files = [self.folder / FILE_NAME]
-        write_document(files[0], self._record(parameters))
-        files += self._sheets()
-        files.append(self.folder / "mmd2.png")
-        draw_mmd2([one.random for one in (*self.chosen, *self.of_filters)], files[-1])
-        errors, counts = self.folder / "errors.png", self.folder / "classes.png"
-        if self.errors is not None:
-            draw_errors([self.errors], errors)
-        if len(self.chosen) == 1:
-            draw_class_counts(self._counts(self.chosen[0]), counts)
-        for path, drawn in ((errors, self.errors is not None), (counts, len(self.chosen) == 1)):
-            if drawn:
-                files.append(path)
-            else:
-                path.unlink(missing_ok=True)
-        return files
+        record = ExemplarsRecord(
+            about=about,
+            parameters=dict(parameters),
+            selections=tuple(
+                selection_record(one, self.store.classes, self.layer) for one in (*self.chosen, *self.of_filters)
+            ),
+            errors=None if self.errors is None else errors_record(self.errors),
+        )
+        names = picture_names(record)
+        drawings = self._drawings()
+        self._remove_pictures_but(names)
+        write_document(self.folder / FILE_NAME, record)
+        (self.folder / SHEETS).mkdir(exist_ok=True)
+        for name in names:
+            drawings[name](self.folder / name)
+        return [self.folder / FILE_NAME, *(self.folder / name for name in names)]
 
-    def _sheets(self) -> list[Path]:
-        """A page for each class or for all images, pages of several classes, and pages of filters."""
-        sheets = [self._sheet(one) for one in self.chosen]
-        files = [
-            self.folder / "sheets" / f"{_file_name(number, sheet.name)}.png" for number, sheet in enumerate(sheets)
-        ]
-        for sheet, path in zip(sheets, files, strict=True):
-            draw_sheet(sheet, path)
-        pages = {
-            "prototypes": sheets if len(sheets) > 1 else [],
-            "filters": [self._sheet(one) for one in self.of_filters],
+    def _remove_pictures_but(self, names: Sequence[str]) -> None:
+        """Deletes the pictures of the file that is there, but for some; all else stays."""
+        try:
+            before = picture_names(read_document(self.folder / FILE_NAME, ExemplarsRecord))
+        except ExemplarError:
+            return
+        for name in set(before) - set(names):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _drawings(self) -> dict[str, Draw]:
+        """What draws each picture, by its name."""
+        sheets, of_filters = ([self._sheet(one) for one in some] for some in (self.chosen, self.of_filters))
+        drawings: dict[str, Draw] = {
+            sheet_name(number, sheet.name): partial(draw_sheet, sheet) for number, sheet in enumerate(sheets)
         }
-        for name, some in pages.items():
-            for first in range(0, len(some), SHEETS_ON_A_PAGE):
-                number = "" if len(some) <= SHEETS_ON_A_PAGE else f"_{first // SHEETS_ON_A_PAGE + 1}"
-                files.append(self.folder / "sheets" / f"{name}{number}.png")
-                draw_sheets(some[first : first + SHEETS_ON_A_PAGE], files[-1])
-        return files
+        for kind, some in (("prototypes", sheets), ("filters", of_filters)):
+            for page, name in enumerate(page_names(kind, len(some))):
+                drawings[name] = partial(draw_sheets, some[page * SHEETS_ON_A_PAGE : (page + 1) * SHEETS_ON_A_PAGE])
+        drawings["mmd2.png"] = partial(draw_mmd2, [one.random for one in (*self.chosen, *self.of_filters)])
+        if self.errors is not None:
+            drawings["errors.png"] = partial(draw_errors, [self.errors])
+        drawings["classes.png"] = partial(draw_class_counts, self._counts(self.chosen[0]))
+        return drawings
 
     def _sheet(self, selection: Selection) -> ExemplarSheet:
         witness = dict(zip(selection.rows.tolist(), selection.critic.witness_.tolist(), strict=True))
@@ -92,7 +102,7 @@ class PrototypeExport:
                         self._image(selection, int(row)),
                         int(selection.images.indices[row]),
                         witness[int(row)],
-                        self.store.classes[labels[row]] if self.store.classes else str(labels[row]),
+                        self.store.classes[labels[row]],
                     )
                     for row in rows
                 )
@@ -104,15 +114,10 @@ class PrototypeExport:
         """The image, or of a filter what it looks at."""
         index = int(selection.images.indices[row])
         whole = self._pictures[index]
-        if not any(selection is one for one in self.of_filters):
-            return thumbnail(whole)
-        number = int(selection.name.removeprefix("filter "))
-        layer = self.store.layer(self.layer)
-        field = layer.info.receptive_field
-        if field is None:
+        if selection.filter is None or self.store.layer(self.layer).info.receptive_field is None:
             return thumbnail(whole)
         place = int(np.searchsorted(self.store.recorded.numpy(), index))
-        return region(whole, self._positions[place, number], self._side)
+        return region(whole, self._positions[place, selection.filter], self._side)
 
     @cached_property
     def _positions(self) -> np.ndarray:
@@ -142,28 +147,4 @@ class PrototypeExport:
             np.bincount(labels[rows], minlength=present.max() + 1)[present]
             for rows in (selection.rows, selection.prototypes, selection.criticisms)
         )
-        names = tuple(self.store.classes[label] if self.store.classes else str(label) for label in present)
-        return ClassCounts(names, *counts)
-
-    def _record(self, parameters: Mapping[str, Any]) -> ExemplarsRecord:
-        manifest = self.store.manifest
-        features = self.chosen[0].images.name
-        return ExemplarsRecord(
-            about=ExemplarAbout(
-                checkpoint=manifest.model,
-                data=manifest.data,
-                split=self.split,
-                features=features,
-                layer=self.layer,
-                classes=self.store.classes,
-                versions=manifest.versions,
-            ),
-            parameters=dict(parameters),
-            selections=tuple(selection_record(one, self.store.classes) for one in (*self.chosen, *self.of_filters)),
-            errors=None if self.errors is None else errors_record(self.errors),
-        )
-
-
-def _file_name(number: int, name: str) -> str:
-    """Different for different classes, also where their names have no letters in common alphabets."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", f"{number} {name}"[:60]).strip("_")
+        return ClassCounts(tuple(self.store.classes[label] for label in present), *counts)

@@ -58,43 +58,54 @@ def compared_by_pixels(run: Run, split: Split, store: ActivationStore) -> Compar
     return _compared(run, split, store, "pixels", torch.cat(shrunk)[store.recorded].numpy())
 
 
-def features_at_peaks(run: Run, split: Split, layer: StoredLayer, rows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+def features_at_peaks(
+    run: Run, split: Split, layer: StoredLayer, below: str, rows: np.ndarray, filters: np.ndarray
+) -> np.ndarray:
     """(filters, k, d) float32: what the layer below has in the cell where each filter peaks.
 
     Args:
         run: The run.
         split: Which of its images.
         layer: Of the filters, in the store of the split, which holds all of its images.
+        below: Name of the layer below, of `layer_below`.
         rows: (filters, k) images to look at for each filter.
         filters: (filters,) numbers of the filters.
     """
-    below = _layer_below(run, layer.info.name)
-    wanted = np.unique(rows)
-    cells = layer.peak_indices[torch.from_numpy(wanted)].long()[:, torch.from_numpy(filters)]
+    wanted, place = np.unique(rows, return_inverse=True)
+    # Pairs of an image and a filter, in the order of the images
+    order = place.ravel().argsort(kind="stable")
+    of_pairs = torch.from_numpy(place.ravel()[order])
+    peaks = layer.peak_indices[torch.from_numpy(wanted)].long()
+    cells = peaks[of_pairs, torch.from_numpy(np.repeat(filters, rows.shape[1])[order])]
     loader = _loader(run, Subset(predict_split(run, split).predict_dataset, wanted.tolist()))
-    found: list[Tensor] = []
-    left = cells
+    vectors, seen, first = torch.empty(0), 0, 0
     with torch.inference_mode(), evaluation_mode(run.model), tap(run.model, [below]) as read:
         for batch in show_progress(loader, "what filters look at"):
             maps = read(as_weights(batch_rows(batch)[0], run.model))[below].float().cpu()
-            some, left = left[: len(maps)], left[len(maps) :]
-            found.append(_at_cells(maps, some, (layer.info.height, layer.info.width)))
-    vectors: np.ndarray = torch.cat(found).numpy()[np.searchsorted(wanted, rows), np.arange(len(filters))[:, None]]
-    return vectors
+            if not len(vectors):
+                vectors = torch.empty(rows.size, maps.shape[1])
+            last = int(torch.searchsorted(of_pairs, seen + len(maps)))
+            pairs = slice(first, last)
+            found = _at_cells(maps, of_pairs[pairs] - seen, cells[pairs], (layer.info.height, layer.info.width))
+            vectors[torch.from_numpy(order[pairs])] = found
+            seen, first = seen + len(maps), last
+    return vectors.reshape(*rows.shape, -1).numpy()
 
 
-def _at_cells(maps: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, filters, d) columns of maps (N, d, h, w) below the cells (N, filters) of maps of another size."""
+def layer_below(run: Run, layer: str) -> str | None:
+    """Name of the layer that a part layer sees; None of other layers."""
+    own = recording_of(run.model).layers
+    if layer not in own or own == (_TRUNK,):
+        return None
+    return (_TRUNK, *own)[own.index(layer)]
+
+
+def _at_cells(maps: Tensor, images: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """(p, d) columns of maps (N, d, h, w) of images (p,) below the cells (p,) of maps of another size."""
     height, width = maps.shape[-2:]
     y = ((cells // size[1] + 0.5) * height / size[0]).long()
     x = ((cells % size[1] + 0.5) * width / size[1]).long()
-    return maps[torch.arange(len(maps))[:, None], :, y, x]
-
-
-def _layer_below(run: Run, layer: str) -> str:
-    own = recording_of(run.model).layers
-    number = own.index(layer)
-    return own[number - 1] if number else _TRUNK
+    return maps[images, :, y, x]
 
 
 def _compared(run: Run, split: Split, store: ActivationStore, name: str, rows: np.ndarray) -> ComparedImages:

@@ -12,17 +12,16 @@ from interpretable.exemplars.exemplar_view import ErrorCurve
 
 def selection_rows(selections: Sequence[Selection]) -> Rows:
     """MMD² of each selection's prototypes beside that of images picked at random, the columns' names first."""
-    header = ("images of", "images", "prototypes", "MMD²", "at random", "γ", "off-diagonal / diagonal")
+    header = ("set", "chosen", "MMD²", "random", "γ", "K off/on")
     return (
         header,
         *(
             (
                 one.name,
-                str(len(one.rows)),
-                str(len(one.prototypes)),
-                f"{one.critic.mmd2_[-1]:.2e}",
-                f"{one.random.random_mean[-1]:.2e} ± {one.random.random_deviation[-1]:.0e}",
-                f"{one.critic.gamma_:.3g}",
+                f"{len(one.prototypes)} of {len(one.rows)}",
+                f"{one.critic.mmd2_[-1]:.1e}",
+                f"{one.random.random_mean[-1]:.1e} ± {one.random.random_deviation[-1]:.0e}",
+                f"{one.critic.gamma_:.2g}",
                 f"{one.critic.off_diagonal_ratio_:.3g}",
             )
             for one in selections
@@ -36,10 +35,21 @@ def error_rows(errors: ErrorCurve, test: ActivationStore, selections: Sequence[S
     truth, logits = test.labels.numpy(), test.logits[:].numpy()
     shown = np.isin(truth, labels)
     decided = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(np.int64)
+    among = "" if len(labels) == len(test.classes) else f" (of all {len(test.classes)} classes)"
     return (
         ("reference images", "number", "error"),
         ("prototypes", str(len(errors.prototypes)), f"{errors.prototypes[-1]:.1%}"),
         ("at random", str(len(errors.prototypes)), f"{errors.random_mean[-1]:.1%} ± {errors.random_deviation[-1]:.1%}"),
         ("all", str(sum(len(one.rows) for one in selections)), f"{errors.all_rows:.1%}"),
-        ("none: the network", "", f"{np.mean(decided[shown] != truth[shown]):.1%}"),
+        (f"none: the network{among}", "", f"{np.mean(decided[shown] != truth[shown]):.1%}"),
+    )
+
+
+def fewer_criticisms(selections: Sequence[Selection], asked: int) -> str:
+    """A line of the selections with fewer criticisms than were asked for, empty without any."""
+    fewer = [f"{one.name} {len(one.criticisms)}" for one in selections if len(one.criticisms) < asked]
+    if not fewer:
+        return ""
+    return (
+        f"Criticisms fewer than {asked}, as no more photographs have an image that is no prototype: {', '.join(fewer)}"
     )

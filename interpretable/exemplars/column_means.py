@@ -1,7 +1,5 @@
 """Column means of a kernel matrix that is never in memory."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -11,16 +9,6 @@ from interpretable.progress import Track, untracked
 
 TILE = {"cpu": 512, "cuda": 8192}
 """Rows and columns of a tile: what stays in a core's cache, and what keeps a GPU busy."""
-
-
-class Band(NamedTuple):
-    """Rows of a block of the matrix, whose columns are taken a tile at a time."""
-
-    block: int
-    rows: slice | Tensor
-    """By their places in the block."""
-    first: int
-    """Column at which it begins: left of it stands what is mirrored."""
 
 
 def column_means(kernel: Kernel, weights: Tensor, track: Track = untracked) -> Tensor:
@@ -36,36 +24,29 @@ def column_means(kernel: Kernel, weights: Tensor, track: Track = untracked) -> T
         track: Shows how far it is.
     """
     means = torch.zeros_like(kernel.diagonal)
+    whole = int(weights.count_nonzero()) > len(weights) / 2
     side = TILE[means.device.type]
-    weighted = weights != 0
-    whole = bool(weighted.sum() > len(weights) / 2)
-    bands = _upper_bands(kernel, side) if whole else _row_bands(kernel, weighted, side)
-    for number, (block, rows, first) in enumerate(track(bands, "column means")):
-        members = kernel.blocks[block]
-        above = members[rows]
-        for start in range(first + side * ((rank() - number) % world_size()), len(members), side * world_size()):
-            columns = slice(start, min(start + side, len(members)))
-            below = members[columns]
+    # Of every block what it needs in one piece each: slices of that cost nothing.
+    weights_of = [weights[members] for members in kernel.blocks]
+    sums_of = [torch.zeros_like(of_block) for of_block in weights_of]
+    bands = [
+        (block, rows)
+        for block, of_block in enumerate(weights_of)
+        for rows in (_slices(0, len(of_block), side) if whole else torch.split(of_block.nonzero().squeeze(1), side))
+    ]
+    for number, (block, rows) in enumerate(track(bands, "column means")):
+        own, sums = weights_of[block], sums_of[block]
+        first = rows.start if isinstance(rows, slice) else 0  # what is left of the diagonal is mirrored
+        share = _slices(first, len(own), side)[(rank() - number) % world_size() :: world_size()]
+        for columns in share:
             values = kernel.tile(block, rows, columns).double()
-            means[below] += weights[above] @ values
-            if whole and start > first:
-                means[above] += values @ weights[below]
+            sums[columns] += own[rows] @ values
+            if isinstance(rows, slice) and columns != rows:
+                sums[rows] += values @ own[columns]
+    for members, sums in zip(kernel.blocks, sums_of, strict=True):
+        means[members] = sums
     return sum_over_ranks(means)
 
 
-def _upper_bands(kernel: Kernel, side: int) -> list[Band]:
-    """Those of all rows, each from the diagonal on."""
-    return [
-        Band(block, slice(first, min(first + side, len(members))), first)
-        for block, members in enumerate(kernel.blocks)
-        for first in range(0, len(members), side)
-    ]
-
-
-def _row_bands(kernel: Kernel, weighted: Tensor, side: int) -> list[Band]:
-    """Those of the rows that have a weight."""
-    return [
-        Band(block, rows, 0)
-        for block, members in enumerate(kernel.blocks)
-        for rows in torch.split(weighted[members].nonzero().squeeze(1), side)
-    ]
+def _slices(first: int, last: int, side: int) -> list[slice]:
+    return [slice(start, min(start + side, last)) for start in range(first, last, side)]

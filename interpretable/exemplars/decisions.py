@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-import torch
+import numpy as np
 from torch import Tensor
 
-Sharper = Callable[[Tensor], tuple[Tensor, Tensor]]
+Sharper = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Some of the values by number, computed more exactly, and how far from the true ones they can be."""
 
 
-def first_of_largest(values: Tensor, most: float, *sharper: Sharper) -> int:
+def first_of_largest(values: np.ndarray, most: float, *sharper: Sharper) -> int:
     """Number of the largest value, the lowest of those that are equal.
 
     Values that lie so close to the largest that their rounding could hide a larger one are computed again, by one way
@@ -17,23 +17,26 @@ def first_of_largest(values: Tensor, most: float, *sharper: Sharper) -> int:
     every order of summation.
 
     Args:
-        values: (n,) float64, −∞ where there is no choice.
+        values: (n,) float64, −∞ where there is no choice; they may be written to.
         most: How far from its true value any of them can be.
         sharper: Ways to compute some of them, the last one in float64.
     """
-    largest, place = values.max(0)
-    number, threshold = int(place), float(largest) - 2 * most
-    if float(values.index_fill(0, place, -torch.inf).max()) < threshold:
-        return number
-    near = (values >= threshold).nonzero().squeeze(1)
+    place = int(values.argmax())
+    threshold = values[place] - 2 * most
+    values[place], largest = -np.inf, values[place]
+    if values.max() < threshold:
+        return place
+    values[place] = largest
+    near = np.flatnonzero(values >= threshold)
     for compute in sharper:
         if len(near) > 1:
             near = near[_could_be_largest(*compute(near))]
     return int(near[0])
 
 
-def _could_be_largest(values: Tensor, bounds: Tensor) -> Tensor:
-    return values + bounds >= (values - bounds).max()
+def _could_be_largest(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    largest: np.ndarray = values + bounds >= (values - bounds).max()
+    return largest
 
 
 class RoundedMeans:

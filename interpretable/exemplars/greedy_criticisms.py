@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,18 +59,21 @@ def greedy_criticisms(
         diversity, uncertain = weight * clamped.log(), weight * floor / clamped
 
         def bounded(
-            rows: Tensor, diversity: Tensor = diversity, uncertain: Tensor = uncertain
-        ) -> tuple[Tensor, Tensor]:
-            return witness.values[rows].abs() + diversity[rows], witness.bounds[rows] + uncertain[rows]
+            rows: np.ndarray, diversity: Tensor = diversity, uncertain: Tensor = uncertain
+        ) -> tuple[np.ndarray, np.ndarray]:
+            some = torch.from_numpy(rows).to(diagonal.device)
+            gains, bounds = witness.values[some].abs() + diversity[some], witness.bounds[some] + uncertain[some]
+            return gains.cpu().numpy(), bounds.cpu().numpy()
 
         def exactly(
-            rows: Tensor, diversity: Tensor = diversity, uncertain: Tensor = uncertain
-        ) -> tuple[Tensor, Tensor]:
-            witness.sharpen(rows)
+            rows: np.ndarray, diversity: Tensor = diversity, uncertain: Tensor = uncertain
+        ) -> tuple[np.ndarray, np.ndarray]:
+            witness.sharpen(torch.from_numpy(rows).to(diagonal.device))
             return bounded(rows, diversity, uncertain)
 
         gains = witness.values.abs() + diversity + penalty
-        best = first_of_largest(gains, float((witness.bounds + uncertain).max()), bounded, exactly)
+        most = float((witness.bounds + uncertain).max())
+        best = first_of_largest(gains.cpu().numpy(), most, bounded, exactly)
         indices[chosen] = best
         terms[chosen] = torch.stack([witness.values[best].abs(), clamped[best].log()])
         members = kernel.blocks[int(kernel.block_of[best])]

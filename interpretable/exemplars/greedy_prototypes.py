@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from interpretable.exemplars.decisions import RoundedMeans, first_of_largest
-from interpretable.exemplars.kernels import EXACT, Kernel, add_row, exact_sums
+from interpretable.exemplars.gaussian_kernel import GaussianKernel
+from interpretable.exemplars.kernels import EXACT, Kernel, exact_sums
 from interpretable.progress import Track, untracked
 
 _STALE = 8
@@ -42,66 +44,86 @@ def greedy_prototypes(
         track: Shows how far it is.
     """
     search = _Search(kernel, means, count)
+    names = None if groups is None else groups.cpu().numpy()
     for _ in track(range(count), "prototypes"):
         best = search.best()
-        search.add(best, best if groups is None else groups == groups[best])
-    indices, sizes = search.indices, torch.arange(1, count + 1, device=search.sums.device)
-    added = 2 * search.sums_of_chosen + kernel.diagonal[indices]
+        search.add(best, best if names is None else names == names[best])
+    device = kernel.diagonal.device
+    indices = torch.from_numpy(search.indices).to(device)
+    sizes = torch.arange(1, count + 1, device=device)
+    added = 2 * torch.from_numpy(search.sums_of_chosen).to(device) + kernel.diagonal[indices]
     objective = 2 * means.values[indices].cumsum(0) / sizes - added.cumsum(0) / sizes**2
-    return Prototypes(indices, objective, search.sums)
+    return Prototypes(indices, objective, torch.from_numpy(search.sums).to(device))
 
 
 class _Search:
-    """The rows that have been chosen, and which comes next."""
+    """The rows that have been chosen, and which comes next.
+
+    It is kept in the main memory, by numpy: a step is a few passes over n numbers, which cost less there than to be
+    asked for.
+    """
 
     def __init__(self, kernel: Kernel, means: RoundedMeans, count: int) -> None:
-        self.sums = torch.zeros_like(kernel.diagonal)
-        """(n,) float64 s."""
-        self.indices = torch.empty(count, dtype=torch.int64, device=self.sums.device)
-        self.sums_of_chosen = torch.empty(count, dtype=torch.float64, device=self.sums.device)
-        """(m,) s of each when it was chosen."""
         self._kernel, self._means = kernel, means
-        self._chosen = 0
-        self._doubled = 2 * means.values  # −∞ for what is not to be chosen
+        self._diagonal = kernel.diagonal.cpu().numpy()
+        self._members = [members.cpu().numpy() for members in kernel.blocks]
+        self._mean_bounds, self._rounding = means.bounds.cpu().numpy().copy(), kernel.rounding.cpu().numpy()
+        self._doubled = 2 * means.values.cpu().numpy()  # −∞ for what is not to be chosen
+        self.sums = np.zeros_like(self._doubled)
+        """(n,) float64 s."""
+        self.indices = np.empty(count, dtype=np.int64)
+        self.sums_of_chosen = np.empty(count)
+        """(m,) s of each when it was chosen."""
+        self._chosen, self._largest_sum = 0, 0.0
         self._coarsest, self._largest = float(kernel.rounding.max()), float(kernel.diagonal.abs().max())
-        self._constant = bool((kernel.diagonal == kernel.diagonal[0]).all())
-        self._largest_sum = 0.0
+        self._scores = np.empty_like(self.sums)
 
     def best(self) -> int:
         size = self._chosen + 1
-        scores = self._doubled.add(self.sums, alpha=-2 / size)
-        if not self._constant:  # otherwise K_jj / size is the same for all
-            scores -= self._kernel.diagonal / size
+        scores = np.multiply(self.sums, -2 / size, out=self._scores)
+        scores += self._doubled
+        if not isinstance(self._kernel, GaussianKernel):  # otherwise K_jj / size is the same for all
+            scores -= self._diagonal / size
         if self._chosen % _STALE == 0:
-            self._largest_sum = float(self.sums.abs().max()) + _STALE * self._largest  # |K_ij| is at most K_ii or K_jj
+            self._largest_sum = float(np.abs(self.sums).max()) + _STALE * self._largest
         most = 2 * self._means.most + (2 * self._coarsest * self._largest_sum + EXACT * self._largest) / size
         return first_of_largest(scores, most, self._rounded, self._with_exact_kernel, self._exact)
 
-    def add(self, number: int, closed: int | Tensor) -> None:
+    def add(self, number: int, closed: int | np.ndarray) -> None:
         self.indices[self._chosen] = number
         self.sums_of_chosen[self._chosen] = self.sums[number]
         self._chosen += 1
-        self._doubled[closed] = -torch.inf
-        add_row(self._kernel, self.sums, number)
+        self._doubled[closed] = -np.inf
+        row = self._kernel.row(number).cpu().numpy()
+        if len(self._members) == 1:
+            self.sums += row
+        else:
+            self.sums[self._members[int(self._kernel.block_of[number])]] += row
 
-    def _rounded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._scores(rows, self.sums[rows], self._kernel.rounding[rows])
+    def _rounded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._bounded(rows, self.sums[rows], self._rounding[rows])
 
-    def _with_exact_kernel(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = self.indices[: self._chosen]
-        return self._scores(
-            rows, exact_sums(self._kernel, rows, chosen, torch.ones_like(self.sums[: len(chosen)])), EXACT
-        )
+    def _with_exact_kernel(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        some, chosen = (self._numbers(which) for which in (rows, self.indices[: self._chosen]))
+        within = exact_sums(self._kernel, some, chosen, self._kernel.diagonal.new_ones(len(chosen)))
+        return self._bounded(rows, within.cpu().numpy(), EXACT)
 
-    def _exact(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        self._means.sharpen(rows)
-        self._doubled[rows] = 2 * self._means.values[rows]
+    def _exact(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        some = self._numbers(rows)
+        self._means.sharpen(some)
+        self._doubled[rows] = 2 * self._means.values[some].cpu().numpy()
+        self._mean_bounds[rows] = self._means.bounds[some].cpu().numpy()
         return self._with_exact_kernel(rows)
 
-    def _scores(self, rows: Tensor, within: Tensor, rounding: Tensor | float) -> tuple[Tensor, Tensor]:
-        size, diagonal = self._chosen + 1, self._kernel.diagonal[rows]
-        scores = 2 * self._means.values[rows] - (2 * within + diagonal) / size
-        return scores, 2 * self._means.bounds[rows] + (2 * rounding * within.abs() + EXACT * diagonal.abs()) / size
+    def _bounded(
+        self, rows: np.ndarray, within: np.ndarray, rounding: np.ndarray | float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        size, diagonal = self._chosen + 1, self._diagonal[rows]
+        scores: np.ndarray = self._doubled[rows] - (2 * within + diagonal) / size
+        return scores, 2 * self._mean_bounds[rows] + (2 * rounding * np.abs(within) + EXACT * np.abs(diagonal)) / size
+
+    def _numbers(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(self._kernel.diagonal.device)
 
 
 def nested_objective(means: Tensor, within: Tensor) -> Tensor:

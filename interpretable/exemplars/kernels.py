@@ -48,14 +48,6 @@ def blocks_of(rows: Tensor, labels: Tensor | None) -> tuple[tuple[Tensor, ...], 
     return torch.split(block_of.argsort(stable=True), sizes.tolist()), block_of
 
 
-def add_row(kernel: Kernel, total: Tensor, number: int) -> None:
-    """Adds a row of K to (n,) float64 sums in place."""
-    if len(kernel.blocks) == 1:
-        total += kernel.row(number)
-    else:
-        total[kernel.blocks[int(kernel.block_of[number])]] += kernel.row(number)
-
-
 def exact_sums(kernel: Kernel, rows: Tensor, columns: Tensor, weights: Tensor) -> Tensor:
     """(rows,) float64: Σ_i v_i K_ri over columns i, in pieces that fit in memory."""
     sums = torch.zeros(len(rows), dtype=torch.float64, device=kernel.diagonal.device)

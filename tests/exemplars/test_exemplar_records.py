@@ -113,6 +113,19 @@ def test_an_image_may_be_a_prototype_and_a_criticism_of_different_rows() -> None
     assert {exemplar.index for exemplar in shared.prototypes} & {exemplar.index for exemplar in shared.criticisms}
 
 
+def test_a_class_may_have_the_name_of_a_filter_but_no_filter_is_there_twice() -> None:
+    fields: dict[str, Any] = {"about": ABOUT, "parameters": {}}
+    of_filters = tuple(selection(f"filter {number}", filter=number, layer="part_layer") for number in (3, 4))
+    found = ExemplarsRecord(selections=(selection("filter 3"), *of_filters), **fields)
+    assert [(one.name, one.filter) for one in found.selections] == [
+        ("filter 3", None),
+        ("filter 3", 3),
+        ("filter 4", 4),
+    ]
+    with pytest.raises(ValidationError, match=r"selections\[2\]\.name is filter 3 once more"):
+        ExemplarsRecord(selections=(*of_filters, of_filters[0]), **fields)
+
+
 def test_a_missing_file_is_told_with_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(
         ExemplarError, match=r"prototypes\.json is missing; write it with `interpretable prototypes RUN"
@@ -223,6 +236,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         put("selections", 1, "name", "ant"),
         r"selections\[1\]\.name is ant once more;",
     ),
+    "a filter below 0": (put("selections", 1, "filter", -1), r"selections\[1\]\.filter"),
     "no gamma": (pop(*FIRST, "gamma"), ROW + "gamma"),
     "a gamma of 0": (put(*FIRST, "gamma", 0.0), ROW + "gamma"),
     "a gamma of NaN": (put(*FIRST, "gamma", float("nan")), ROW + "gamma"),
