@@ -8,7 +8,8 @@ RIGHT_HAND_ROOMS = [
     *(
         f"interpretable.{room}"
         for room in (
-            "activations", "concepts", "convert", "dissection", "documents", "evaluation", "evaluation.measures", "exemplars",
+            "activations", "concepts", "convert", "dissection", "documents", "evaluation", "evaluation.measures",
+            "exemplars",
             "exemplars.exemplar_curves", "exemplars.exemplar_pictures", "exemplars.exemplar_records",
             "exemplars.nearest_prototype", "losses",
             "evaluation.part_removal", "metrics", "receptive_field", "surrogates", "surrogates.approval",

@@ -17,7 +17,7 @@ from interpretable.commands.prototype_errors import (
 from interpretable.commands.prototype_export import PrototypeExport
 from interpretable.commands.prototype_features import ComparedImages, compared_by_peaks, compared_by_pixels
 from interpretable.commands.prototype_filters import filter_selections
-from interpretable.commands.prototype_request import checked_layer, checked_settings
+from interpretable.commands.prototype_request import Asked, checked_layer, checked_settings
 from interpretable.commands.prototype_selections import Selection, lacks_a_median_distance, select
 from interpretable.commands.prototype_tables import error_rows, fewer_criticisms, selection_rows
 from interpretable.commands.stores import open_or_write, predict_split
