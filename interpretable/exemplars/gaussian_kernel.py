@@ -131,8 +131,8 @@ def _rounding(halves: Tensor, d: int, kind: torch.dtype) -> tuple[Tensor, Tensor
 
     The exponent's three terms are rounded to their own size, of which ‖x‖²/2 is a measure: where the other row's is
     much larger the value is near 0 and does not count. Roundings of most rows cancel, but where all columns move
-    together a product's grow with their number. The factors are a quarter more and above than the largest that were
-    found on such rows of 256 to 150,528 columns.
+    together a product's grow with their number. The factors are a quarter and more above the largest that
+    were found on such rows of 256 to 150,528 columns.
     """
     unit = torch.finfo(kind).eps * (1 + 2 * halves)
     of_values, of_mean = 40 * max(1, d / 256), 8 * max(1, d / 1024)

@@ -20,7 +20,6 @@ class Kernel(Protocol):
     """(n,) float64."""
     rounding: Tensor
     """(n,) float64: bound on the relative rounding of the values of each row in `tile` and `row`."""
-
     mean_rounding: Tensor
     """(n,) float64: the same of their mean."""
     piece: int

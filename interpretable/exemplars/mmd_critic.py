@@ -179,7 +179,7 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
         return self
 
     def witness(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
-        """F (k,) at rows (k, d), or at kernel values (k, n) between rows and the fitted ones.
+        """The witness function f (k,) at rows (k, d), or at kernel values (k, n) between rows and the fitted ones.
 
         Args:
             X: The rows.
