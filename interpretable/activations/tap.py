@@ -3,12 +3,12 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from interpretable.errors import ModelError
+from interpretable.uncompiled import uncompiled, without_compilation
 
 
 class _Stop(BaseException):
@@ -75,27 +75,6 @@ class LayerReader:
             raise _Stop(self)
 
 
-class _ForceEager:
-    """Has compiled code run uncompiled, until the last of several blocks ends, in whichever order they do."""
-
-    def __init__(self) -> None:
-        self._blocks = 0
-        self._scope = ExitStack()
-
-    def __enter__(self) -> None:
-        if not self._blocks:
-            self._scope.enter_context(torch.compiler.set_stance("force_eager"))
-        self._blocks += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._blocks -= 1
-        if not self._blocks:
-            self._scope.close()
-
-
-_FORCE_EAGER = _ForceEager()
-
-
 @contextmanager
 def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterator[LayerReader]:
     """Reads the outputs of named layers of any network, within its block alone.
@@ -118,7 +97,7 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
     Raises:
         ModelError: A name is no layer's.
     """
-    network = cast(nn.Module, getattr(model, "_orig_mod", model))
+    network = without_compilation(model)
     modules = {name: module for name, module in network.named_modules() if name}
     names = tuple(dict.fromkeys(layers))
     if not names:
@@ -132,7 +111,7 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
             )
     reader = LayerReader(network, names, stop)
     with ExitStack() as scope:
-        scope.enter_context(_FORCE_EAGER)
+        scope.enter_context(uncompiled())
         scope.callback(network.register_forward_pre_hook(reader.forget, prepend=True).remove)
         for name in names:
             # The default binds this name, not the loop's last.

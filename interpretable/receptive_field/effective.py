@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpretable.errors import MetricError
-from interpretable.receptive_field.frozen import frozen
+from interpretable.receptive_field.feature_maps import feature_maps
 
 TWO_DEVIATIONS = 0.9545
 """Share of a normal distribution within two standard deviations; the field is what exceeds the rest."""
@@ -47,7 +47,7 @@ def effective_receptive_field(
     """
     generator = torch.Generator().manual_seed(0)  # on the CPU, so that the signs are the same on every device
     total, images = torch.zeros((), dtype=torch.float64), 0
-    with torch.inference_mode(False), torch.enable_grad(), frozen(module) as run:
+    with torch.inference_mode(False), torch.enable_grad(), feature_maps(module) as run:
         for batch in batches:
             leaf = batch.detach().clone().requires_grad_()
             maps = run(leaf)

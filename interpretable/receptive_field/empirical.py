@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from interpretable.errors import MetricError
-from interpretable.receptive_field.frozen import frozen
+from interpretable.receptive_field.feature_maps import feature_maps
 from interpretable.receptive_field.occlusion import ZHOU_2015, OccludedPeaks, Occluder, occluded_peaks
 from interpretable.receptive_field.theoretical import ReceptiveField
 
@@ -84,7 +84,7 @@ def empirical_receptive_field(
     total = torch.zeros(len(top), 2 * half[0] + 1, 2 * half[1] + 1, dtype=torch.float64)
     reached = torch.zeros(total.shape, dtype=torch.int32)
     positions = torch.full((*top.shape, 2), torch.nan)
-    with torch.inference_mode(), frozen(module) as run:
+    with torch.inference_mode(), feature_maps(module) as run:
         for number in progress(order):
             image = images[number]
             _check_size(number, image, size)
