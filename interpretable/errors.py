@@ -37,6 +37,14 @@ class ExemplarError(InterpretableError, ValueError):
     """Prototypes or criticisms cannot be chosen as asked, or their file is not one that this package wrote."""
 
 
+class AttributionError(InterpretableError, ValueError):
+    """A decision cannot be attributed to the pixels of an image as asked."""
+
+
+class InfluenceError(InterpretableError, ValueError):
+    """The influence of training images cannot be computed as asked."""
+
+
 def sentence_of(error: BaseException) -> str:
     """The last line of an error's message: a loader's worker puts its own traceback before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

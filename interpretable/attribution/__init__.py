@@ -1,0 +1,1 @@
+"""Post-hoc attribution: which pixels, or parts, decided for a class."""

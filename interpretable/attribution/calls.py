@@ -1,0 +1,122 @@
+"""Rules on calls: a method's backward pass through any network, with nothing hung on its modules."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from interpretable.attribution.operations import Call, Kind, Rule, follows
+from interpretable.attribution.readers import Reading, moves, read
+from interpretable.errors import AttributionError
+
+
+class Calls(TorchFunctionMode):
+    """Within its block every operation on what depends on an image is done by the rule of its kind.
+
+    Rules act on calls of functions and not on modules, so that functional operations, layers that are used twice or
+    work in place, shared weights and residual sums need nothing of their own, and no network is touched. What only
+    moves numbers is left as it is. An operation without a rule, or one that is not known, is refused by its name.
+
+    Args:
+        rules: The rule of each kind.
+        method: What the method is called in messages.
+        fold: Give a batch norm on the very output of a weighted call to the rule of weighted calls again, as one call
+            with folded weights, which then takes the place of both.
+    """
+
+    weighted: int
+    """How many positions of weighted calls there have been."""
+
+    def __init__(self, rules: Mapping[Kind, Rule], method: str, fold: bool = False) -> None:
+        super().__init__()
+        self.weighted = 0
+        self._rules = rules
+        self._method = method
+        self._fold = fold
+        self._origins = WeakTensorKeyDictionary()  # outputs of weighted calls: their call, and the output's version
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Does a call by the rule of its kind."""
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled() or not follows([*args, *kwargs.values()]):
+            return func(*args, **kwargs)
+        name = _name_of(func)
+        if moves(name, kwargs):
+            return func(*args, **kwargs)
+        reading = read(name, func, args, kwargs)
+        if reading is None:
+            result = func(*args, **kwargs)
+            if follows(result):
+                self._refuse(name)
+            return result
+        if not _in_place(name, kwargs):
+            return self._by_rule(name, reading)
+        target: Tensor = args[0] if args else kwargs["input"]
+        # A copy, since what a rule has kept is written over below.
+        operands = tuple(x.clone() if x is target else x for x in reading.operands)
+        return target.copy_(self._by_rule(name, reading._replace(operands=operands)))
+
+    def _by_rule(self, name: str, reading: Reading) -> Tensor:
+        kind, run, operands = reading.kind, reading.run, reading.operands
+        if kind is Kind.SUM and reading.factor != 1:
+            operands = operands[0], self._scaled(operands[1], reading.factor)
+        origin = self._origin(operands[0]) if kind is Kind.AFFINE else None
+        if origin is not None:
+            call = _folded(origin, run, operands)
+        else:
+            call = Call(name, kind, run, operands, self.weighted if kind is Kind.WEIGHTED else -1)
+            self.weighted += kind is Kind.WEIGHTED
+        if call.kind not in self._rules:
+            self._refuse(name)
+        output = self._rules[call.kind](call)
+        if call.kind is Kind.WEIGHTED and self._fold:
+            self._origins[output] = call, output._version
+        return output
+
+    def _scaled(self, x: Tensor | None, factor: float) -> Tensor:
+        """A summand with its sign and factor, by the rule of scaling where it depends on the image."""
+        assert x is not None
+        operands = x, torch.as_tensor(factor, dtype=x.dtype, device=x.device)
+        return self._by_rule("mul", Reading(Kind.SCALING, torch.mul, operands)) if follows(x) else torch.mul(*operands)
+
+    def _origin(self, x: Tensor | None) -> Call | None:
+        """The weighted call whose output this is, unless it has been written to since."""
+        call, version = self._origins.get(x, (None, 0))  # type: ignore[no-untyped-call]
+        return call if call is not None and x is not None and version == x._version and _folds(call, x) else None
+
+    def _refuse(self, name: str) -> None:
+        raise AttributionError(
+            f"{self._method} needs a rule for every operation between the image and the logits, but has none for "
+            f"{name}; choose a method without rules, such as integrated_gradients or occlusion."
+        )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """The last part of a function's name; of a property, its name too."""
+    parts = (resolve_name(function) or str(function)).split(".")
+    return ".".join(parts[-2:] if parts[-1] == "__get__" else parts[-1:])
+
+
+def _in_place(name: str, kwargs: Mapping[str, Any]) -> bool:
+    return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
+
+
+def _folds(call: Call, output: Tensor) -> bool:
+    """Whether the first dimension of the weight is that of the channels that are normalised."""
+    weight = call.operands[1]
+    return weight is not None and weight.ndim == output.ndim and "transpose" not in call.name
+
+
+def _folded(call: Call, run: Callable[..., Tensor], operands: tuple[Tensor | None, ...]) -> Call:
+    """A weighted call and the batch norm on its output as one weighted call."""
+    x, weight, bias = cast(tuple[Tensor, Tensor, Tensor | None], call.operands)
+    output, *affine = cast(tuple[Tensor, Tensor, Tensor], operands)
+    scale, shift = (value.flatten() for value in affine)
+    weight = weight * scale.view(-1, *(1,) * (weight.ndim - 1))
+    bias = shift if bias is None else bias * scale + shift
+    return Call(call.name, call.kind, call.run, (x, weight, bias), call.position, run(output.detach(), *affine))

@@ -1,0 +1,123 @@
+"""A network as attribution methods see it: differentiable in its images, and left as it was."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interpretable.errors import AttributionError
+from interpretable.frozen import frozen
+from interpretable.uncompiled import uncompiled, without_compilation
+
+
+class Network:
+    """A classifier as a function from images (N, C, H, W) to logits (N, K), within a block of `explained`."""
+
+    def __init__(self, module: nn.Module, run: Callable[[Tensor], Any]) -> None:
+        self.module = module
+        """The network itself, uncompiled, for hooks."""
+        self._run = run
+        weight = next((value for value in module.parameters() if value.is_floating_point()), torch.empty(0))
+        self.device = weight.device
+        self.dtype = torch.promote_types(weight.dtype, torch.float32)
+        """Type of its images, weights and logits: that of the weights, float32 for halves."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, K), whose gradient flows to the images alone.
+
+        Raises:
+            AttributionError: The network gives something else.
+        """
+        logits = self._run(images)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise AttributionError(
+                f"A network must give logits (images, classes) for {len(images)} images, got {found}; wrap it in a "
+                "module that gives its logits alone."
+            )
+        return logits
+
+
+@contextmanager
+def explained(model: nn.Module) -> Iterator[Network]:
+    """The network as a differentiable function of its images, whatever the caller is in.
+
+    Within the block gradients are on, outside of any inference mode or autocast, and the network is in evaluation
+    mode, uncompiled and in float32 at least. After it everything is as it was: weights, buffers, gradients, modes,
+    and the random state.
+
+    Args:
+        model: Maps images (N, C, H, W) to logits (N, K).
+    """
+    module = without_compilation(model)
+    with torch.inference_mode(False), torch.enable_grad(), uncompiled(), frozen(module, torch.float32) as run:
+        network = Network(module, run)
+        with torch.autocast(network.device.type, enabled=False):
+            yield network
+
+
+def vector_jacobian_products(
+    outputs: Tensor, inputs: Tensor, classes: Tensor, weights: Tensor | None = None, retain_graph: bool = False
+) -> Tensor:
+    """Gradients of chosen outputs of each example: one backward pass per column of ``classes``, no forward pass.
+
+    Args:
+        outputs: (N, K') of a pass in which no example depends on another.
+        inputs: (N, ...) that they are differentiated by.
+        classes: (N, K) which outputs of each example.
+        weights: (N,) factors of each example's gradients.
+        retain_graph: Whether the graph is needed afterwards.
+
+    Returns:
+        (N, K, ...); zeros where the outputs do not depend on the inputs.
+
+    Raises:
+        AttributionError: A class is none of the outputs.
+    """
+    check_classes(classes, outputs.shape[1])
+    factor = torch.ones(len(outputs), 1).to(outputs) if weights is None else weights[:, None].to(outputs)
+    gradients = []
+    for column in range(classes.shape[1]):
+        keep = retain_graph or column + 1 < classes.shape[1]
+        chosen = torch.zeros_like(outputs).scatter_(1, classes[:, column, None], factor)
+        (gradient,) = torch.autograd.grad(outputs, inputs, chosen, retain_graph=keep, allow_unused=True)
+        gradients.append(torch.zeros_like(inputs) if gradient is None else gradient)
+    return torch.stack(gradients, 1)
+
+
+def logits_and_gradients(
+    network: Network, images: Tensor, classes: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) of the chosen classes, and their gradients (N, K, C, H, W) at the images, from one forward pass.
+
+    Args:
+        network: Within its block of `explained`.
+        images: (N, C, H, W).
+        classes: (N, K).
+        weights: (N,) factors of each image's gradients.
+
+    Raises:
+        AttributionError: The logits do not depend on the images, or a class is none of the network's.
+    """
+    leaf = images.detach().clone().requires_grad_()
+    logits = network(leaf)
+    if not logits.requires_grad:
+        raise AttributionError(
+            "The logits must depend on the images by operations that have gradients, but they do not; methods without "
+            "gradients are occlusion and rise."
+        )
+    gradients = vector_jacobian_products(logits, leaf, classes, weights)
+    return logits.detach().gather(1, classes), gradients
+
+
+def check_classes(classes: Tensor, outputs: int) -> None:
+    """Refuses classes that a network does not have.
+
+    Raises:
+        AttributionError: As said.
+    """
+    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < outputs:
+        wrong = int(classes.min()) if int(classes.min()) < 0 else int(classes.max())
+        raise AttributionError(f"A target must be from 0 to {outputs - 1}, the network's classes, got {wrong}.")
