@@ -58,15 +58,17 @@ class Calls(TorchFunctionMode):
             return self._by_rule(name, reading)
         target: Tensor = args[0] if args else kwargs["input"]
         # A copy, since what a rule has kept is written over below.
-        operands = tuple(x.clone() if x is target else x for x in reading.operands)
+        copy = target.clone()
+        self._note(copy, self.origin(target))
+        operands = tuple(copy if x is target else x for x in reading.operands)
         return target.copy_(self._by_rule(name, reading._replace(operands=operands)))
 
     def _by_rule(self, name: str, reading: Reading) -> Tensor:
         kind, run, operands = reading.kind, reading.run, reading.operands
         if kind is Kind.SUM and reading.factor != 1:
             operands = operands[0], self._scaled(operands[1], reading.factor)
-        origin = self._origin(operands[0]) if kind is Kind.AFFINE else None
-        if origin is not None:
+        origin = self.origin(operands[0]) if kind is Kind.AFFINE and self._fold else None
+        if origin is not None and _folds(origin, operands[0]):
             call = _folded(origin, run, operands)
         else:
             call = Call(name, kind, run, operands, self.weighted if kind is Kind.WEIGHTED else -1)
@@ -74,8 +76,8 @@ class Calls(TorchFunctionMode):
         if call.kind not in self._rules:
             self._refuse(name)
         output = self._rules[call.kind](call)
-        if call.kind is Kind.WEIGHTED and self._fold:
-            self._origins[output] = call, output._version
+        if call.kind is Kind.WEIGHTED:
+            self._note(output, call)
         return output
 
     def _scaled(self, x: Tensor | None, factor: float) -> Tensor:
@@ -84,10 +86,14 @@ class Calls(TorchFunctionMode):
         operands = x, torch.as_tensor(factor, dtype=x.dtype, device=x.device)
         return self._by_rule("mul", Reading(Kind.SCALING, torch.mul, operands)) if follows(x) else torch.mul(*operands)
 
-    def _origin(self, x: Tensor | None) -> Call | None:
-        """The weighted call whose output this is, unless it has been written to since."""
+    def origin(self, x: Tensor | None) -> Call | None:
+        """The weighted call whose very output this is, unless it has been written to since."""
         call, version = self._origins.get(x, (None, 0))  # type: ignore[no-untyped-call]
-        return call if call is not None and x is not None and version == x._version and _folds(call, x) else None
+        return call if x is not None and version == x._version else None
+
+    def _note(self, output: Tensor, call: Call | None) -> None:
+        if call is not None:
+            self._origins[output] = call, output._version
 
     def _refuse(self, name: str) -> None:
         raise AttributionError(
@@ -106,10 +112,11 @@ def _in_place(name: str, kwargs: Mapping[str, Any]) -> bool:
     return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
 
 
-def _folds(call: Call, output: Tensor) -> bool:
+def _folds(call: Call, output: Tensor | None) -> bool:
     """Whether the first dimension of the weight is that of the channels that are normalised."""
     weight = call.operands[1]
-    return weight is not None and weight.ndim == output.ndim and "transpose" not in call.name
+    aligned = weight is not None and output is not None and weight.ndim == output.ndim
+    return aligned and "transpose" not in call.name
 
 
 def _folded(call: Call, run: Callable[..., Tensor], operands: tuple[Tensor | None, ...]) -> Call:

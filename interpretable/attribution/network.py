@@ -1,7 +1,7 @@
 """A network as attribution methods see it: differentiable in its images, and left as it was."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -88,7 +88,11 @@ def vector_jacobian_products(
 
 
 def logits_and_gradients(
-    network: Network, images: Tensor, classes: Tensor, weights: Tensor | None = None
+    network: Network,
+    images: Tensor,
+    classes: Tensor,
+    weights: Tensor | None = None,
+    rules: AbstractContextManager[object] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, K) of the chosen classes, and their gradients (N, K, C, H, W) at the images, from one forward pass.
 
@@ -97,12 +101,14 @@ def logits_and_gradients(
         images: (N, C, H, W).
         classes: (N, K).
         weights: (N,) factors of each image's gradients.
+        rules: What the forward pass runs in, such as `Calls`.
 
     Raises:
         AttributionError: The logits do not depend on the images, or a class is none of the network's.
     """
     leaf = images.detach().clone().requires_grad_()
-    logits = network(leaf)
+    with rules or nullcontext():
+        logits = network(leaf)
     if not logits.requires_grad:
         raise AttributionError(
             "The logits must depend on the images by operations that have gradients, but they do not; methods without "

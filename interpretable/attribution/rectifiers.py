@@ -50,8 +50,8 @@ class _RectifiedGradient(Method):
         rules = self._rules()
 
         def gradients(chunk: slice) -> Tensor:
-            with Calls(rules, type(self).__name__):
-                return logits_and_gradients(network, images[chunk], classes[chunk])[1]
+            calls = Calls(rules, type(self).__name__)
+            return logits_and_gradients(network, images[chunk], classes[chunk], rules=calls)[1]
 
         return torch.cat(in_chunks(gradients, len(images), self._size(network), self.track, "images"))
 
