@@ -1,9 +1,13 @@
-"""Files that are whole or not there: written under a temporary name and renamed."""
+"""Files that are whole or not there, written under a temporary name and renamed, and safe names for them."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST_NAME = 60
+"""Characters of a name, without suffix."""
 
 
 @contextmanager
@@ -22,3 +26,8 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, so that a reader never sees half of it."""
     with written_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def safe_name(number: int, name: str) -> str:
+    """Name of a file or folder in plain letters, digits and underscores; different for different numbers."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", f"{number} {name}"[:LONGEST_NAME]).strip("_")

@@ -1,7 +1,6 @@
 """``interpretable graph``: the part patterns inside a run's filters, and which of them move together."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from interpretable.errors import ConfigurationError, sentence_of
 from interpretable.evaluation.evaluation import Evaluation
 from interpretable.evaluation.node_measures import NodePlaces, evaluate_places, peak_table
 from interpretable.evaluation.part_masks import annotated_batches
+from interpretable.files import LONGEST_NAME, safe_name
 from interpretable.runs import Run, load_run
 from interpretable.surrogates.explanatory_graph import ExplanatoryGraph, FoundNodes
 from interpretable.surrogates.graph_arguments import check_densities
@@ -31,9 +31,6 @@ from interpretable.surrogates.layer_maps import stored_maps
 from interpretable.surrogates.learned_layers import forget_layers
 
 FOLDER = "graph"
-
-_LONGEST_NAME = 60
-"""Characters of a folder's name."""
 
 
 class Category(NamedTuple):
@@ -166,9 +163,9 @@ def _folder_name(labels: Sequence[int], classes: Sequence[str]) -> str:
         return "all_classes"
     if len(labels) > 1:
         numbers = "_".join(map(str, labels))
-        long = len(numbers) > _LONGEST_NAME
+        long = len(numbers) > LONGEST_NAME
         return f"together_{hashlib.sha256(numbers.encode()).hexdigest()[:12] if long else numbers}"
-    return re.sub(r"[^A-Za-z0-9]+", "_", f"{labels[0]} {classes[0]}"[:_LONGEST_NAME]).strip("_")
+    return safe_name(labels[0], classes[0])
 
 
 def _evaluate(

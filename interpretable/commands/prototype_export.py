@@ -92,22 +92,22 @@ class PrototypeExport:
         return drawings
 
     def _sheet(self, selection: Selection) -> ExemplarSheet:
-        witness = dict(zip(selection.rows.tolist(), selection.critic.witness_.tolist(), strict=True))
-        labels = selection.images.labels
+        critic = selection.critic
         return ExemplarSheet(
             selection.name,
             *(
-                tuple(
-                    ShownExemplar(
-                        self._image(selection, int(row)),
-                        int(selection.images.indices[row]),
-                        witness[int(row)],
-                        self.store.classes[labels[row]],
-                    )
-                    for row in rows
-                )
-                for rows in (selection.prototypes, selection.criticisms)
+                tuple(self._shown(selection, place) for place in places)
+                for places in (critic.prototype_indices_, critic.criticism_indices_)
             ),
+        )
+
+    def _shown(self, selection: Selection, place: int) -> ShownExemplar:
+        row, images = int(selection.rows[place]), selection.images
+        return ShownExemplar(
+            self._image(selection, row),
+            int(images.indices[row]),
+            float(selection.critic.witness_[place]),
+            self.store.classes[images.labels[row]],
         )
 
     def _image(self, selection: Selection, row: int) -> Picture:

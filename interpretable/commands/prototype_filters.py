@@ -8,7 +8,7 @@ import numpy as np
 from interpretable.activations import StoredLayer
 from interpretable.commands.prototype_features import ComparedImages, features_at_peaks, layer_below
 from interpretable.commands.prototype_request import Asked
-from interpretable.commands.prototype_selections import Selection, lacks_a_median_distance, select
+from interpretable.commands.prototype_selections import Selection, select, with_median_gamma
 from interpretable.commands.terminal import say
 from interpretable.data.splits import Split
 from interpretable.runs import Run
@@ -33,9 +33,8 @@ def filter_selections(
         parameters: Of `MMDCritic`; γ is that of the median distance, and images of all classes are compared.
     """
     peaks = layer.peaks[:].numpy()
-    loudest = np.argsort(-peaks[:, : layer.info.filters].mean(0), kind="stable")[
-        : asked.filters
-    ]  # of part filters alone
+    loudness = peaks[:, : layer.info.filters].mean(0)  # of part filters alone
+    loudest = np.argsort(-loudness, kind="stable")[: asked.filters]
     named = list(dict.fromkeys(asked.numbers))
     filters = np.array(named or loudest[peaks[:, loudest].max(0) > 0].tolist(), dtype=np.int64)
     if not len(filters):
@@ -53,9 +52,9 @@ def filter_selections(
         fires = np.flatnonzero(strength > 0)
         if len(fires) < 2:
             say(f"{name} is left out: it fires on {len(fires)} image{'' if len(fires) == 1 else 's'}")
-        elif lacks_a_median_distance(vectors[fires], settings):
+        elif (of_filter := with_median_gamma(vectors[fires], settings)) is None:
             say(f"{name} is left out: half of the pairs of places that it fires at or more are equal")
         else:
             seen = ComparedImages("", vectors, *(column[at] for column in images[2:]))
-            selections.append(select(name, seen, fires, settings, number=number, weights=strength[fires]))
+            selections.append(select(name, seen, fires, of_filter, number=number, weights=strength[fires]))
     return selections

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from interpretable.commands.prototype_selections import Selection
 from interpretable.exemplars.exemplar_records import CriticismRecord, ErrorsRecord, PrototypeRecord, SelectionRecord
 from interpretable.exemplars.exemplar_view import ErrorCurve
@@ -20,12 +18,13 @@ def selection_record(selection: Selection, classes: Sequence[str], layer: str) -
     """
     critic, images = selection.critic, selection.images
 
-    def described(row: int) -> dict[str, Any]:
+    def described(place: int) -> dict[str, Any]:
+        row = selection.rows[place]
         return {
             "index": int(images.indices[row]),
             "label": classes[images.labels[row]],
             "group": int(images.groups[row]),
-            "witness": float(critic.witness_[np.flatnonzero(selection.rows == row)[0]]),
+            "witness": float(critic.witness_[place]),
         }
 
     return SelectionRecord(
@@ -41,12 +40,12 @@ def selection_record(selection: Selection, classes: Sequence[str], layer: str) -
         random_mmd2_mean=tuple(selection.random.random_mean.tolist()),
         random_mmd2_deviation=tuple(selection.random.random_deviation.tolist()),
         prototypes=tuple(
-            PrototypeRecord(**described(row), weight=float(weight))
-            for row, weight in zip(selection.prototypes, critic.prototype_weights_, strict=True)
+            PrototypeRecord(**described(place), weight=float(weight))
+            for place, weight in zip(critic.prototype_indices_, critic.prototype_weights_, strict=True)
         ),
         criticisms=tuple(
-            CriticismRecord(**described(row), log_residual=float(log_residual))
-            for row, log_residual in zip(selection.criticisms, critic.criticism_terms_[:, 1], strict=True)
+            CriticismRecord(**described(place), log_residual=float(log_residual))
+            for place, log_residual in zip(critic.criticism_indices_, critic.criticism_terms_[:, 1], strict=True)
         ),
     )
 

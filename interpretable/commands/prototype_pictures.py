@@ -1,22 +1,17 @@
 """Names of the pictures of prototypes, which follow from what ``prototypes.json`` holds."""
 
-import re
-
 from interpretable.exemplars.exemplar_records import ExemplarsRecord
+from interpretable.files import safe_name
 
 SHEETS = "sheets"
 """Folder of the contact sheets."""
 
 SHEETS_ON_A_PAGE = 10
 
-_LETTERS = 60
-"""Of a name at the most."""
-
 
 def sheet_name(number: int, name: str) -> str:
     """Of the sheet of a set of images, whatever its name; different for different numbers."""
-    safe = re.sub(r"[^A-Za-z0-9]+", "_", f"{number} {name}"[:_LETTERS]).strip("_")
-    return f"{SHEETS}/{safe}.png"
+    return f"{SHEETS}/{safe_name(number, name)}.png"
 
 
 def page_names(kind: str, sets: int) -> list[str]:

@@ -10,6 +10,7 @@ from interpretable.commands.prototype_features import ComparedImages
 from interpretable.errors import ExemplarError
 from interpretable.exemplars import MMDCritic
 from interpretable.exemplars.bandwidth import median_gamma
+from interpretable.exemplars.critic_arguments import checked_array, place
 from interpretable.exemplars.exemplar_view import Mmd2Curve
 from interpretable.progress import Track, untracked
 
@@ -77,15 +78,21 @@ def select(
     return Selection(name, images, rows, critic, random, number)
 
 
-def lacks_a_median_distance(features: np.ndarray, parameters: Mapping[str, Any]) -> bool:
-    """Whether γ is that of the median distance of two rows or more, but half of their pairs or more are equal."""
+def with_median_gamma(features: np.ndarray, parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Parameters of `MMDCritic` with a number for γ where it is that of the median distance of these two rows or more.
+
+    None where half of their pairs or more are equal, so that there is no such γ.
+
+    Raises:
+        ExemplarError: A feature is not finite.
+    """
     if parameters["gamma"] != "median":
-        return False
+        return parameters
+    rows = place(torch.from_numpy(checked_array(features)), parameters["device"])
     try:
-        median_gamma(torch.from_numpy(features), parameters["random_state"])
+        return {**parameters, "gamma": median_gamma(rows, parameters["random_state"])}
     except ExemplarError:
-        return True
-    return False
+        return None
 
 
 def random_picks(groups: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ from interpretable.commands.prototype_export import PrototypeExport
 from interpretable.commands.prototype_features import ComparedImages, compared_by_peaks, compared_by_pixels
 from interpretable.commands.prototype_filters import filter_selections
 from interpretable.commands.prototype_request import Asked, checked_layer, checked_settings
-from interpretable.commands.prototype_selections import Selection, lacks_a_median_distance, select
+from interpretable.commands.prototype_selections import Selection, select, with_median_gamma
 from interpretable.commands.prototype_tables import error_rows, fewer_criticisms, selection_rows
 from interpretable.commands.stores import open_or_write, predict_split
 from interpretable.commands.terminal import say, show, show_progress
@@ -113,10 +113,11 @@ def _selections(
     settings = {**parameters, "gamma": _gamma(images, asked, parameters)}
     chosen = []
     for name, rows in sets:
-        if lacks_a_median_distance(images.rows[rows], settings):
+        of_set = with_median_gamma(images.rows[rows], settings)
+        if of_set is None:
             say(f"{name} is left out: half of the pairs of its images or more are equal, so their median is 0")
         else:
-            chosen.append(select(name, images, rows, settings, track=show_progress))
+            chosen.append(select(name, images, rows, of_set, track=show_progress))
     if not chosen:
         raise ConfigurationError(
             f"No median distance of {asked.split} images is above 0, as half of their pairs or more are equal; give "

@@ -1,6 +1,5 @@
 """Every form of a run's trees that a person reads: text, tables, graphs, pictures and the page."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from interpretable.commands.terminal import show_progress
 from interpretable.commands.tree_images import evenly, filter_regions, pictures
 from interpretable.commands.tree_tables import fidelity_rows, level_rows, mean_levels, write_csv, write_levels
 from interpretable.documents import digest_of
-from interpretable.files import write_atomically
+from interpretable.files import safe_name, write_atomically
 from interpretable.runs import Run
 from interpretable.surrogates.export.dot import tree_dot
 from interpretable.surrogates.export.filter_tree_view import view_filter_tree
@@ -31,9 +30,6 @@ MOST_PATHS = 3000
 
 REGION = 0.5
 """Side of the image regions that a filter is shown by, as a share of the image's: units see more, and weigh it less."""
-
-_LONGEST_NAME = 60
-"""Characters of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class TreeExport:
         examples = pictures(predict_split(self.run, "train").predict_dataset, shown, "examples")
         written = set()
         for place, tree in enumerate(show_progress(document.trees, "pictures")):
-            name = re.sub(r"[^A-Za-z0-9]+", "_", f"{place} {tree.name}"[:_LONGEST_NAME]).strip("_")
+            name = safe_name(place, tree.name)
             written.add(name)
             write_atomically(self.folder / f"{name}.dot", tree_dot(tree))
             for suffix in ("png", "svg"):

@@ -50,10 +50,21 @@ def greedy_prototypes(
         search.add(best, best if names is None else names == names[best])
     device = kernel.diagonal.device
     indices = torch.from_numpy(search.indices).to(device)
-    sizes = torch.arange(1, count + 1, device=device)
-    added = 2 * torch.from_numpy(search.sums_of_chosen).to(device) + kernel.diagonal[indices]
-    objective = 2 * means.values[indices].cumsum(0) / sizes - added.cumsum(0) / sizes**2
+    sums_of_chosen = torch.from_numpy(search.sums_of_chosen).to(device)
+    objective = nested_objective(means.values[indices], sums_of_chosen, kernel.diagonal[indices])
     return Prototypes(indices, objective, torch.from_numpy(search.sums).to(device))
+
+
+def nested_objective(means: Tensor, sums: Tensor, diagonal: Tensor) -> Tensor:
+    """J_b (k,) of the first 1, 2, … of k rows.
+
+    Args:
+        means: (k,) c of each.
+        sums: (k,) Σ K_ij of each over those before it.
+        diagonal: (k,) K_jj of each.
+    """
+    sizes = torch.arange(1, len(means) + 1, device=means.device)
+    return 2 * means.cumsum(0) / sizes - (2 * sums + diagonal).cumsum(0) / sizes**2
 
 
 class _Search:
@@ -124,10 +135,3 @@ class _Search:
 
     def _numbers(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows).to(self._kernel.diagonal.device)
-
-
-def nested_objective(means: Tensor, within: Tensor) -> Tensor:
-    """(k,) J_b of the first 1, 2, … of k rows, from their column means (k,) and the kernel (k, k) between them."""
-    sizes = torch.arange(1, len(means) + 1, dtype=means.dtype, device=means.device)
-    added = 2 * within.tril(-1).sum(1) + within.diagonal()
-    return 2 * means.cumsum(0) / sizes - added.cumsum(0) / sizes**2

@@ -227,7 +227,8 @@ class MMDCritic(BaseEstimator):  # type: ignore[misc]
         rows = torch.from_numpy(chosen.astype(np.int64)).to(self._kernel.diagonal.device)
         with full_precision():
             within = self._kernel.exact(rows, rows).cpu()
-        objective: np.ndarray = nested_objective(torch.from_numpy(self.column_means_[chosen]), within).numpy()
+        means = torch.from_numpy(self.column_means_[chosen])
+        objective: np.ndarray = nested_objective(means, within.tril(-1).sum(1), within.diagonal()).numpy()
         return self.kernel_mean_ - objective
 
     def _chosen_gamma(self, rows: Rows, track: Track) -> float:

@@ -1,11 +1,9 @@
-import hashlib
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from edited_documents import Change, at, edit, pop, put
 from pydantic import ValidationError
 
 from interpretable.documents import read_document, write_document
@@ -148,47 +146,6 @@ def test_a_file_that_breaks_off_is_refused_with_the_field_it_breaks_off_in(path:
     path.write_text(content[: content.index('"witness": ') + 12], encoding="utf-8")
     with pytest.raises(ExemplarError, match="breaks off or is damaged in the field witness "):
         read_document(path, ExemplarsRecord)
-
-
-def at(content: Any, *place: int | str) -> Any:
-    for step in place:
-        content = content[step]
-    return content
-
-
-def with_digests(content: dict[str, Any]) -> dict[str, Any]:
-    """What an editor would write who knows how the digests are made."""
-    parts: dict[str, Any] = {}
-    for name, value in content.items():
-        if name != "digests":
-            parts |= {f"{name}[{i}]": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-    digests = {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        for name, value in parts.items()
-    }
-    return {**content, "digests": digests}
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], Any], again: bool = False) -> None:
-    content = json.loads(path.read_text())
-    before = json.dumps(content)
-    change(content)
-    assert json.dumps(content) != before
-    path.write_text(json.dumps(with_digests(content) if again else content))
-
-
-Change = Callable[[dict[str, Any]], Any]
-
-
-def put(*place: Any) -> Change:
-    """Sets the last but one of the steps to the last."""
-    *steps, last, value = place
-    return lambda c: at(c, *steps).__setitem__(last, value)
-
-
-def pop(*place: Any) -> Change:
-    *steps, last = place
-    return lambda c: at(c, *steps).pop(last)
 
 
 FIRST = ("selections", 0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
+from fitted_attributes import FITTED
 from oracles import mmd_critic as oracle
 from scipy import sparse
 from sklearn.base import clone
@@ -18,21 +19,6 @@ from torch import multiprocessing as mp
 from interpretable.errors import ExemplarError
 from interpretable.exemplars.mmd_critic import MMDCritic
 
-FITTED = (
-    "prototype_indices_",
-    "criticism_indices_",
-    "gamma_",
-    "column_means_",
-    "kernel_mean_",
-    "mmd2_",
-    "witness_",
-    "criticism_terms_",
-    "regularizer_weight_",
-    "prototype_weights_",
-    "weighted_mmd2_",
-    "off_diagonal_ratio_",
-    "n_features_in_",
-)
 PICKS = ("prototype_indices_", "criticism_indices_")
 
 

@@ -2,25 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fitted_attributes import FITTED
 from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from interpretable.exemplars.mmd_critic import MMDCritic
-
-FITTED = (
-    "prototype_indices_",
-    "criticism_indices_",
-    "gamma_",
-    "column_means_",
-    "kernel_mean_",
-    "mmd2_",
-    "witness_",
-    "criticism_terms_",
-    "regularizer_weight_",
-    "prototype_weights_",
-    "weighted_mmd2_",
-    "off_diagonal_ratio_",
-)
 
 # rows, type and parameters; an odd number of rows leaves the ranks uneven shares
 CASES = {

@@ -1,8 +1,6 @@
-import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from edited_documents import Change, at, edit, pop, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,36 +194,7 @@ def test_a_tree_is_no_graph_and_a_graph_no_tree(path: Path, tmp_path: Path) -> N
         read_document(tmp_path / "tree.json", GraphRecord)
 
 
-def at(content: Any, *place: int | str) -> Any:
-    for step in place:
-        content = content[step]
-    return content
-
-
-def with_digests(content: dict[str, Any]) -> dict[str, Any]:
-    """What an editor would write who knows how the digests are made."""
-    parts: dict[str, Any] = {}
-    for name, value in content.items():
-        if name != "digests":
-            parts |= {f"{name}[{i}]": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-    digests = {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        for name, value in parts.items()
-    }
-    return {**content, "digests": digests}
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], Any], again: bool = False) -> None:
-    content = json.loads(path.read_text())
-    before = json.dumps(content)
-    change(content)
-    assert json.dumps(content) != before
-    path.write_text(json.dumps(with_digests(content) if again else content))
-
-
 FILTER = ("layers", 0, "filters", 1)
-Change = Callable[[dict[str, Any]], Any]
-
 EDITS: dict[str, tuple[Change, str]] = {
     "a place": (lambda c: at(c, *FILTER, "places", 2).__setitem__(0, 1.5), r"layers\[0\]"),
     "the last digit of a score": (
@@ -249,17 +219,6 @@ def test_an_edit_by_hand_is_refused_with_the_name_of_its_field(path: Path, name:
     edit(path, change)
     with pytest.raises(SurrogateError, match=f"the field {field} was changed since it was written; build the graph"):
         read_document(path, GraphRecord)
-
-
-def put(*place: Any) -> Change:
-    """Sets the last but one of the steps to the last."""
-    *steps, last, value = place
-    return lambda c: at(c, *steps).__setitem__(last, value)
-
-
-def pop(*place: Any) -> Change:
-    *steps, last = place
-    return lambda c: at(c, *steps).pop(last)
 
 
 ROW = r"layers\[0\]\.filters\[1\]\."

@@ -1,12 +1,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from edited_documents import Change, at, edit
 from surrogates.drawn_rationales import fitted, groups, planted_images, random_images
 
 from interpretable.documents import digest_of, read_document, write_document
@@ -28,27 +28,6 @@ def path(trees: dict[str, DecisionModeTree], tmp_path: Path) -> Path:
     records = tuple(tree.to_record() for tree in trees.values())
     write_document(tmp_path / "tree.json", DocumentRecord(about=about, decision_modes=records))
     return tmp_path / "tree.json"
-
-
-def with_digests(content: dict[str, Any]) -> dict[str, Any]:
-    """What an editor would write who knows how the digests are made."""
-    parts: dict[str, Any] = {}
-    for name, value in content.items():
-        if name != "digests":
-            parts |= {f"{name}[{i}]": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-    digests = {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        for name, value in parts.items()
-    }
-    return {**content, "digests": digests}
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], Any], again: bool = False) -> None:
-    content = json.loads(path.read_text())
-    before = json.dumps(content)
-    change(content)
-    assert json.dumps(content) != before
-    path.write_text(json.dumps(with_digests(content) if again else content))
 
 
 @pytest.mark.parametrize("target", TREES)
@@ -173,15 +152,9 @@ def test_what_is_no_document_is_refused(path: Path, text: str) -> None:
         read_document(path, DocumentRecord)
 
 
-def at(content: dict[str, Any], *place: int | str) -> Any:
-    for step in place:
-        content = content[step]  # type: ignore[index]
-    return content
-
-
 NODES = ("decision_modes", 0, "nodes")
 
-EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+EDITS: dict[str, tuple[Change, str]] = {
     "a weight": (lambda c: at(c, *NODES, 1, "rationale").__setitem__(0, 0.5), r"decision_modes\[0\]"),
     "an intercept": (lambda c: at(c, *NODES, 2).update(intercept=1.25), r"decision_modes\[0\]"),
     "a scale": (lambda c: at(c, "decision_modes", 1, "scale").__setitem__(0, 9.0), r"decision_modes\[1\]"),
@@ -238,7 +211,7 @@ def leaf_node(content: dict[str, Any], number: int = 0) -> dict[str, Any]:
     return [node for node in at(content, *NODES) if not node["children"]][number]
 
 
-BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+BREAKS: dict[str, tuple[Change, str]] = {
     "no rationale": (lambda c: at(c, *NODES, 1).pop("rationale"), r"decision_modes\[0\]\.nodes\[1\]\.rationale"),
     "no intercept": (lambda c: at(c, *NODES, 0).pop("intercept"), r"decision_modes\[0\]\.nodes\[0\]\.intercept"),
     "no children": (lambda c: at(c, *NODES, 3).pop("children"), r"nodes\[3\]\.children"),
