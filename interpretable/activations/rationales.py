@@ -1,6 +1,6 @@
 """Linear rationales: how a class score depends on each filter, image by image (Zhang et al. 2019, §3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -51,11 +51,26 @@ def rationales(
         chosen = logits.gather(1, classes.clone())
         gradients = []
         intercepts = []
-        for column in range(chosen.shape[1]):
-            (gradient,) = torch.autograd.grad(chosen[:, column].sum(), leaf, retain_graph=True)
+        for gradient, intercept in linearised(chosen, leaf):
             gradients.append(gradient.mean((-2, -1)))
-            intercepts.append(chosen[:, column].detach() - (gradient * leaf.detach()).sum((1, 2, 3)))
+            intercepts.append(intercept)
     return Rationales(torch.stack(gradients, 1), torch.stack(intercepts, 1))
+
+
+def linearised(
+    logits: Float[Tensor, "image chosen"], maps: Float[Tensor, "image filter h w"]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gradient (B, C, h, w) at the maps and intercept (B,) of one column of logits after the other.
+
+    y = Σ gradient · maps + intercept; around the maps a piecewise-linear head is that function.
+
+    Args:
+        logits: Of a pass in which no image depends on another.
+        maps: What they were computed from, with gradients on.
+    """
+    for column in logits.unbind(1):
+        (gradient,) = torch.autograd.grad(column.sum(), maps, retain_graph=True)
+        yield gradient, column.detach() - (gradient * maps.detach()).sum((1, 2, 3))
 
 
 def _in_float32(head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

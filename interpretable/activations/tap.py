@@ -75,6 +75,22 @@ class LayerReader:
             raise _Stop(self)
 
 
+def layer_named(network: nn.Module, name: str) -> nn.Module:
+    """The layer of a network that has a dotted name, as in ``named_modules()``.
+
+    Raises:
+        ModelError: The name is no layer's.
+    """
+    modules: dict[str, nn.Module] = {known: module for known, module in network.named_modules() if known}
+    if name not in modules:
+        close = difflib.get_close_matches(name, modules, n=3, cutoff=0.0)
+        raise ModelError(
+            f"A layer must be named as in {type(network).__name__}.named_modules(), got {name!r}; the closest are "
+            f"{', '.join(close) or 'none, for it has no layers'}."
+        )
+    return modules[name]
+
+
 @contextmanager
 def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterator[LayerReader]:
     """Reads the outputs of named layers of any network, within its block alone.
@@ -98,17 +114,10 @@ def tap(model: nn.Module, layers: Iterable[str], *, stop: bool = True) -> Iterat
         ModelError: A name is no layer's.
     """
     network = without_compilation(model)
-    modules = {name: module for name, module in network.named_modules() if name}
     names = tuple(dict.fromkeys(layers))
     if not names:
         raise ModelError("At least one layer must be named, got none; give names as in named_modules().")
-    for name in names:
-        if name not in modules:
-            close = difflib.get_close_matches(name, modules, n=3, cutoff=0.0)
-            raise ModelError(
-                f"A layer must be named as in {type(network).__name__}.named_modules(), got {name!r}; the closest are "
-                f"{', '.join(close) or 'none, for it has no layers'}."
-            )
+    modules = {name: layer_named(network, name) for name in names}
     reader = LayerReader(network, names, stop)
     with ExitStack() as scope:
         scope.enter_context(uncompiled())

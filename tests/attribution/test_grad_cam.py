@@ -166,6 +166,8 @@ def test_layers_that_cannot_explain_are_refused_in_a_sentence_and_leave_no_hook(
     model = chain()
     with pytest.raises(ModelError, match=r"got 'feature.4'; the closest are features\.4"):
         GradCAM(layer="feature.4")(model, images, 0)
+    with pytest.raises(ModelError, match="got ''"):
+        GradCAM(layer="")(model, images, 0)
     with pytest.raises(AttributionError, match=r"larger than 1×1, got shape \(3, 6, 1, 1\) from pool"):
         GradCAM(layer="pool")(model, images, 0)
     assert hooks(model) == 0
