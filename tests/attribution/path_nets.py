@@ -23,16 +23,24 @@ def without_biases() -> nn.Sequential:
 class Saturating(nn.Module):
     """1 − relu(1 − x) of an image of one pixel, and the negative of it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
     def forward(self, x: Tensor) -> Tensor:
-        value = 1 - torch.relu(1 - x.flatten(1))
+        value = self.limit - torch.relu(self.limit - x.flatten(1))
         return torch.cat([value, -value], 1)
 
 
 class Squares(nn.Module):
     """Logit k is k + 1 times the sum of squared pixels: the gradient is 2(k + 1)x."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.arange(1, 4, dtype=torch.float64))
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.pow(2).sum((1, 2, 3))[:, None] * torch.arange(1, 4).to(x)
+        return x.pow(2).sum((1, 2, 3))[:, None] * self.factors
 
 
 class Smooth(nn.Module):

@@ -36,8 +36,9 @@ def test_the_gradient_of_squares_is_twice_the_image_times_the_factor_of_the_clas
 
 
 def test_where_the_logit_has_saturated_the_gradient_is_0() -> None:
-    images = torch.tensor([2.0, 0.5]).view(2, 1, 1, 1)
-    same(Saliency()(Saturating(), images, [[0, 1], [0, 1]]).flatten(1), torch.tensor([[0.0, 0.0], [1.0, -1.0]]))
+    images = torch.tensor([2.0, 0.5]).double().view(2, 1, 1, 1)
+    expected = torch.tensor([[0.0, 0.0], [1.0, -1.0]]).double()
+    same(Saliency()(Saturating(), images, [[0, 1], [0, 1]]).flatten(1), expected, 0)
 
 
 def test_gradient_times_input_sums_to_the_logits_of_a_rectified_network_without_biases() -> None:

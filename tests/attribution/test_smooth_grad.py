@@ -67,15 +67,15 @@ def test_the_variance_of_a_linear_network_is_exactly_0(batch_size: int, dtype: t
 def test_the_variance_is_never_negative_even_where_the_gradient_is_large_and_hardly_moves() -> None:
     class Steep(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return (1e4 * x + 1e-4 * x.pow(2)).flatten(1)
+            return (1e3 * x + 0.05 * x.pow(2)).sum((2, 3))
 
     images = torch.rand(2, 1, 5, 5)
-    gradients = 1e4 + 2e-4 * (images + 0.15 * standard_noise(25, images))
+    gradients = 1e3 + 0.1 * (images[0] + 0.15 * standard_noise(25, images))
     naive = gradients.pow(2).mean(0) - gradients.mean(0).pow(2)
     assert (naive < 0).any()
-    found = SmoothGrad(kind="variance")(Steep(), images, 3)
+    found = SmoothGrad(kind="variance")(Steep(), images, 0)
     assert (found >= 0).all()
-    assert found.max() < 1e-4
+    assert 1e-5 < found.min() <= found.max() < 1e-3
 
 
 def test_without_noise_it_is_the_saliency_and_so_it_is_of_a_constant_image() -> None:
