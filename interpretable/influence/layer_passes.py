@@ -1,0 +1,119 @@
+"""Passes of a network in which layers' inputs, and the gradients at their outputs, are read; nothing stays on it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from interpretable.errors import InfluenceError
+from interpretable.frozen import frozen
+from interpretable.influence.layer_positions import Layer, LayerCalls
+from interpretable.uncompiled import uncompiled
+
+
+class LayerPass(NamedTuple):
+    """One forward pass; of each layer that ran, by name, its calls in order."""
+
+    logits: Tensor
+    inputs: dict[str, list[Tensor]]
+    outputs: dict[str, list[Tensor]]
+
+    def calls(self, at_logits: Tensor) -> dict[str, LayerCalls]:
+        """The calls with the gradients at their outputs, given that at the logits (N, K): one backward pass."""
+        outputs = [output for calls in self.outputs.values() for output in calls]
+        gradients = torch.autograd.grad(
+            self.logits, outputs, at_logits, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        found = iter(gradients)
+        return {
+            name: LayerCalls(self.inputs[name], [next(found) for _ in calls]) for name, calls in self.outputs.items()
+        }
+
+
+class _Record(NamedTuple):
+    images: int
+    inputs: dict[str, list[Tensor]]
+    outputs: dict[str, list[Tensor]]
+
+
+class LayerRecorder:
+    """What `layer_passes` yields: call it with images (N, ...) to run a pass."""
+
+    def __init__(self, network: nn.Module, run: Callable[[Tensor], Any]) -> None:
+        weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
+        self.device = weight.device
+        self.dtype = torch.promote_types(weight.dtype, torch.float32)
+        """Type of images, weights and gradients: that of the weights, float32 for halves."""
+        self._run = run
+        self._record: _Record | None = None  # of the pass that runs
+
+    def __call__(self, images: Tensor) -> LayerPass:
+        """A pass over some images.
+
+        Raises:
+            InfluenceError: The network gives no finite logits (N, K) that depend on the layers, or a layer does not
+                read one row per image.
+        """
+        record = self._record = _Record(len(images), {}, {})
+        try:
+            logits = self._run(images)
+        finally:
+            self._record = None
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise InfluenceError(
+                f"A network must give logits (images, classes) for {len(images)} images, got {found}; wrap it in a "
+                "module that gives its logits alone."
+            )
+        if not bool(torch.isfinite(logits).all()):
+            raise InfluenceError("The network's logits must be finite, got NaN or infinite ones; check its weights.")
+        if not logits.requires_grad:
+            raise InfluenceError(
+                "The logits must depend on the layers by operations that have gradients, but they do not; name layers "
+                "that the logits are computed from."
+            )
+        return LayerPass(logits, record.inputs, record.outputs)
+
+    def read(self, name: str, layer: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
+        """A forward hook of a layer: keeps a call, and gives the network a copy, which it may write into."""
+        record = self._record
+        if record is None:  # a checkpointed block runs again in the backward pass
+            return None
+        given: Tensor = args[0] if args else kwargs["input"]
+        if len(given) != record.images or given.ndim < (4 if isinstance(layer, nn.Conv2d) else 2):
+            raise InfluenceError(
+                f"A layer must read one row per image, but {name!r} read a tensor of shape {tuple(given.shape)} for "
+                f"{record.images} images; leave it out with layers=."
+            )
+        kept = output if output.requires_grad else output.detach().requires_grad_()
+        record.inputs.setdefault(name, []).append(given.detach().clone())  # later layers may write into the input too
+        record.outputs.setdefault(name, []).append(kept)
+        return kept.clone()
+
+
+@contextmanager
+def layer_passes(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[LayerRecorder]:
+    """The network as a function of images that reads its layers, whatever the caller is in.
+
+    Within the block gradients are on, outside of any inference mode or autocast, and the network is in evaluation
+    mode, uncompiled and in float32 at least; below the first of the layers it keeps no graph. After it everything is as
+    it was: weights, buffers, gradients, hooks, modes and the random state.
+
+    Args:
+        network: Maps images to logits (N, K); itself, not what a compilation made of it.
+        layers: What to read, by name.
+    """
+    with ExitStack() as scope:
+        scope.enter_context(torch.inference_mode(False))
+        scope.enter_context(torch.enable_grad())
+        scope.enter_context(uncompiled())
+        recorder = LayerRecorder(network, scope.enter_context(frozen(network, torch.float32)))
+        scope.enter_context(torch.autocast(recorder.device.type, enabled=False))
+        for name, layer in layers.items():
+            # Prepended: the layer's own output is read, before any hook that changes it.
+            hook = layer.register_forward_hook(partial(recorder.read, name), prepend=True, with_kwargs=True)
+            scope.callback(hook.remove)
+        yield recorder
