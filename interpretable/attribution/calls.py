@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from interpretable.attribution.operations import Call, Kind, Rule, follows
+from interpretable.attribution.operations import Call, Kind, Rule, followed, follows
 from interpretable.attribution.readers import Reading, moves, read
 from interpretable.errors import AttributionError
 
@@ -36,16 +36,26 @@ class Calls(TorchFunctionMode):
         self._rules = rules
         self._method = method
         self._fold = fold
-        self._origins = WeakTensorKeyDictionary()  # outputs of weighted calls: their call, and the output's version
+        # Of every output the weighted call that it is of, if any, and the version that it then had.
+        self._origins = WeakTensorKeyDictionary()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Does a call by the rule of its kind."""
         kwargs = kwargs or {}
-        if not torch.is_grad_enabled() or not follows([*args, *kwargs.values()]):
+        given = [*args, *kwargs.values()]
+        if not torch.is_grad_enabled() or not follows(given):
             return func(*args, **kwargs)
-        name = _name_of(func)
+        if any(x not in self._origins and not x.is_leaf for x in followed(given)):
+            self._refuse("one that is no function of torch's, such as a scripted layer or an autograd.Function")
+        result = self._done(_name_of(func), func, args, kwargs)
+        for x in followed([result, *given]):  # what was given may have been written to
+            if x not in self._origins:
+                self._note(x, None)
+        return result
+
+    def _done(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if moves(name, kwargs):
             return func(*args, **kwargs)
         reading = read(name, func, args, kwargs)
@@ -92,8 +102,7 @@ class Calls(TorchFunctionMode):
         return call if x is not None and version == x._version else None
 
     def _note(self, output: Tensor, call: Call | None) -> None:
-        if call is not None:
-            self._origins[output] = call, output._version
+        self._origins[output] = call, output._version
 
     def _refuse(self, name: str) -> None:
         raise AttributionError(

@@ -1,6 +1,6 @@
 """Kinds of operation between an image and its logits, and what a call of one is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,8 +59,15 @@ def as_is(call: Call) -> Tensor:
     return call.run(*call.operands)
 
 
+def followed(value: object) -> Iterator[Tensor]:
+    """Those of a value, or of several, that depend on the image by operations that have gradients."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from followed(item)
+    elif isinstance(value, Tensor) and value.requires_grad:
+        yield value
+
+
 def follows(value: object) -> bool:
     """Whether a value, or one of several, depends on the image by operations that have gradients."""
-    if isinstance(value, (tuple, list)):
-        return any(follows(item) for item in value)
-    return isinstance(value, Tensor) and value.requires_grad
+    return any(True for _ in followed(value))

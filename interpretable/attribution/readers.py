@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from interpretable.attribution.operations import Kind, follows
+from interpretable.attribution.operations import Kind, followed, follows
 
 
 class Reading(NamedTuple):
@@ -102,9 +102,9 @@ def _negation(function: Function, given: dict[str, Any]) -> Reading:
 
 
 def _tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """Two operands, of which a number becomes a tensor like the other."""
-    like = a if isinstance(a, Tensor) else b
-    return tuple(torch.as_tensor(x, device=like.device).to(like.dtype) for x in (a, b))  # type: ignore[return-value]
+    """Two operands, of the type that their result has; a number becomes a tensor where the other one is."""
+    dtype, device = torch.result_type(a, b), next(followed([a, b])).device
+    return torch.as_tensor(a, device=device).to(dtype), torch.as_tensor(b, device=device).to(dtype)
 
 
 def _batch_norm(function: Function, given: dict[str, Any]) -> Reading | None:

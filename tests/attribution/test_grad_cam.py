@@ -206,5 +206,7 @@ def test_a_network_whose_rectifiers_are_layers_used_once_gets_the_guided_grad_ca
     captum = pytest.importorskip("captum.attr")
     images, labels = drawn_images(), torch.tensor([4, 0, 2])
     model = FunctionalEnd().double().eval()
-    peer = captum.GuidedGradCam(model, model.conv).attribute(images, labels, interpolate_mode="bilinear")
+    leaf = images.clone().requires_grad_()  # or Captum warns
+    with pytest.warns(UserWarning, match="backward hooks"):
+        peer = captum.GuidedGradCam(model, model.conv).attribute(leaf, labels, interpolate_mode="bilinear")
     torch.testing.assert_close(GuidedGradCAM(layer="conv")(model, images, labels), peer.detach(), **same)
