@@ -8,10 +8,10 @@ RIGHT_HAND_ROOMS = [
     *(
         f"interpretable.{room}"
         for room in (
-            "activations", "concepts", "convert", "dissection", "documents", "evaluation", "evaluation.measures",
+            "activations", "attribution", "concepts", "convert", "dissection", "documents", "evaluation", "evaluation.measures",
             "exemplars",
             "exemplars.exemplar_curves", "exemplars.exemplar_pictures", "exemplars.exemplar_records",
-            "exemplars.nearest_prototype", "losses",
+            "exemplars.nearest_prototype", "influence", "losses",
             "evaluation.part_removal", "metrics", "receptive_field", "surrogates", "surrogates.approval",
             "surrogates.explanatory_graph",
             "surrogates.export.page", "surrogates.export.picture", "surrogates.filter_labels", "surrogates.fitting",

@@ -41,10 +41,10 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     (tmp_path / "configs").symlink_to(repository / "configs")
     draw_part_folder(tmp_path / "my_folder")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first, _, again, after, recipe, trees, graphs, prototypes, last = [
+    first, _, again, after, recipe, trees, graphs, prototypes, why, last = [
         block for block in blocks("bash") if not block.startswith("wandb ")
     ]
-    opening, network, export = blocks("python")
+    opening, attribution, network, export = blocks("python")
     ((quickstart,), (test, resume), (photographs,), (own,)) = map(training_words, (first, again, recipe, last))
     less_data = ["--data.options={size: 16}", "--data.batch_size=8"]
     main([*quickstart, *less_data, "--trainer.max_epochs=1", *LESS])
@@ -59,6 +59,7 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
         *trees.strip().splitlines(),
         graphs.replace("\n", ""),
         prototypes.strip(),
+        *why.strip().splitlines(),
     ):
         name, *words = shlex.split(command)
         assert name == "interpretable"
@@ -73,6 +74,8 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
         "tree/review.json",
         "graph/measures.csv",
         "prototypes/prototypes.json",
+        "attribution/sheet.png",
+        "influence/influence.png",
     ):
         assert (Path("runs/latest") / left).is_file()
     monkeypatch.setenv("INTERPRETABLE_DATA", str(tmp_path))
@@ -80,6 +83,9 @@ def test_commands_and_snippets_run_one_after_the_other(repository, tmp_path, mon
     main([*photographs, *pretrained_animals(tmp_path, animals), "--data.batch_size=8", "--trainer.max_epochs=1", *LESS])
     main([*own, "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", *LESS])
     assert Path("runs/latest/checkpoints/best.ckpt").is_file()
+    explained = {}
+    exec(attribution, explained)
+    assert explained["relevance"].shape == explained["images"].shape
     net = {}
     exec(network, net)
     assert [tuple(layer.shape) for layer in net["raw_maps"]] == [(1, 256, 14, 14)] * 2

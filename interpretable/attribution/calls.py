@@ -1,6 +1,7 @@
 """Rules on calls: a method's backward pass through any network, with nothing hung on its modules."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from interpretable.attribution.operations import Call, Kind, Rule, followed, follows
+from interpretable.attribution.operations import Call, Kind, PassLength, Rule, followed, follows
 from interpretable.attribution.readers import Reading, moves, read
 from interpretable.errors import AttributionError
 
@@ -27,12 +28,9 @@ class Calls(TorchFunctionMode):
             with folded weights, which then takes the place of both.
     """
 
-    weighted: int
-    """How many positions of weighted calls there have been."""
-
     def __init__(self, rules: Mapping[Kind, Rule], method: str, fold: bool = False) -> None:
         super().__init__()
-        self.weighted = 0
+        self._length = PassLength()
         self._rules = rules
         self._method = method
         self._fold = fold
@@ -81,8 +79,10 @@ class Calls(TorchFunctionMode):
         if origin is not None and _folds(origin, operands[0]):
             call = _folded(origin, run, operands)
         else:
-            call = Call(name, kind, run, operands, self.weighted if kind is Kind.WEIGHTED else -1)
-            self.weighted += kind is Kind.WEIGHTED
+            call = Call(name, kind, run, operands)
+            if kind is Kind.WEIGHTED:
+                call = replace(call, position=self._length.weighted, of=self._length)
+                self._length.weighted += 1
         if call.kind not in self._rules:
             self._refuse(name)
         output = self._rules[call.kind](call)
@@ -135,4 +135,4 @@ def _folded(call: Call, run: Callable[..., Tensor], operands: tuple[Tensor | Non
     scale, shift = (value.flatten() for value in affine)
     weight = weight * scale.view(-1, *(1,) * (weight.ndim - 1))
     bias = shift if bias is None else bias * scale + shift
-    return Call(call.name, call.kind, call.run, (x, weight, bias), call.position, run(output.detach(), *affine))
+    return replace(call, operands=(x, weight, bias), known=run(output.detach(), *affine))

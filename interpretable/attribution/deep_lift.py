@@ -11,8 +11,7 @@ from interpretable.attribution.calls import Calls
 from interpretable.attribution.chunks import in_chunks
 from interpretable.attribution.deep_lift_rules import RescaleRules
 from interpretable.attribution.method import ExplainingMethod
-from interpretable.attribution.network import Network, vector_jacobian_products
-from interpretable.errors import AttributionError
+from interpretable.attribution.network import Network, check_depends, vector_jacobian_products
 
 
 class DeepLIFTExplanation(NamedTuple):
@@ -66,11 +65,7 @@ def _explained(network: Network, images: Tensor, baselines: Tensor, classes: Ten
     leaf = images.clone().requires_grad_()
     with Calls(RescaleRules(len(images), len(baselines)).rules(), "DeepLIFT"):
         logits = network(torch.cat([leaf, baselines]))
-    if not logits.requires_grad:
-        raise AttributionError(
-            "DeepLIFT needs logits that depend on the images by operations that have gradients, but they do not; "
-            "methods without gradients are occlusion and rise."
-        )
+    check_depends(logits)
     multipliers = vector_jacobian_products(logits[: len(images)], leaf, classes)
     attributions = multipliers.mul_((images - baselines)[:, None])
     logits = logits.detach()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from interpretable.attribution.lrp_rules import (
 )
 from interpretable.attribution.method import ExplainingMethod
 from interpretable.attribution.network import Network
-from interpretable.attribution.operations import Call, Kind
+from interpretable.attribution.operations import Call, Kind, PassLength
 from interpretable.attribution.relevance import relevance_of
 from interpretable.attribution.sharing import Sharing, by_affine, by_average, by_summands
 from interpretable.errors import AttributionError
@@ -30,17 +30,20 @@ from interpretable.errors import AttributionError
 
 @dataclass(frozen=True, kw_only=True)
 class Composite:
-    """Which rule each convolution and linear layer has.
+    """Which rule each convolution and linear layer has, by what it is and by how deep it lies.
 
     Args:
         convolution: The rule of convolutions, transposed ones included.
         dense: The rule of linear layers and products with matrices.
+        upper: The rule of convolutions in the upper half of all convolutions and linear layers, in the order in which a
+            network calls them, if it is another.
         first: The rule of the first of either that a network calls, in the place of its own; `ZBox` itself for the box
             that the method is given.
     """
 
     convolution: WeightRule
     dense: WeightRule
+    upper: WeightRule | None = None
     first: WeightRule | type[ZBox] | None = None
 
 
@@ -54,6 +57,8 @@ COMPOSITES: Mapping[str, Composite] = MappingProxyType(
         "epsilon_alpha2_beta1_flat": Composite(convolution=AlphaBeta(2, 1), dense=Epsilon(), first=Flat()),
         "epsilon_gamma": Composite(convolution=Gamma(), dense=Epsilon()),
         "epsilon_gamma_flat": Composite(convolution=Gamma(), dense=Epsilon(), first=Flat()),
+        "gamma_below_epsilon": Composite(convolution=Gamma(), upper=Epsilon(), dense=Epsilon()),
+        "gamma_below_epsilon_box": Composite(convolution=Gamma(), upper=Epsilon(), dense=Epsilon(), first=ZBox),
         "epsilon_gamma_box": Composite(convolution=Gamma(), dense=Epsilon(), first=ZBox),
     }
 )
@@ -136,4 +141,15 @@ class LRP(ExplainingMethod[LRPExplanation]):
             if isinstance(composite.first, type):
                 return ZBox(cast(Bound, self.low), cast(Bound, self.high))  # there are both, or it had been refused
             return composite.first
-        return composite.convolution if call.name.startswith("conv") else composite.dense
+        if not call.name.startswith("conv"):
+            return composite.dense
+        if composite.upper is None or call.of is None:
+            return composite.convolution
+        return partial(_by_depth, composite.convolution, composite.upper, call.position, call.of)
+
+
+def _by_depth(
+    lower: WeightRule, upper: WeightRule, position: int, of: PassLength, *given: Any
+) -> tuple[Tensor, Tensor]:
+    """The rule of a position, which is known when the pass is over."""
+    return (lower if 2 * position < of.weighted else upper)(*given)

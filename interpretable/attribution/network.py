@@ -109,13 +109,22 @@ def logits_and_gradients(
     leaf = images.detach().clone().requires_grad_()
     with rules or nullcontext():
         logits = network(leaf)
+    check_depends(logits)
+    gradients = vector_jacobian_products(logits, leaf, classes, weights)
+    return logits.detach().gather(1, classes), gradients
+
+
+def check_depends(logits: Tensor) -> None:
+    """Refuses logits without a gradient by the images.
+
+    Raises:
+        AttributionError: As said.
+    """
     if not logits.requires_grad:
         raise AttributionError(
             "The logits must depend on the images by operations that have gradients, but they do not; methods without "
             "gradients are occlusion and rise."
         )
-    gradients = vector_jacobian_products(logits, leaf, classes, weights)
-    return logits.detach().gather(1, classes), gradients
 
 
 def check_classes(classes: Tensor, outputs: int) -> None:

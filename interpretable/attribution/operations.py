@@ -30,6 +30,13 @@ class Kind(Enum):
     """x, [scale], [shift]."""
 
 
+@dataclass
+class PassLength:
+    """How many weighted calls a pass has had so far; when it is over, in all."""
+
+    weighted: int = 0
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of an operation, as a function of its operands."""
@@ -42,6 +49,8 @@ class Call:
     operands: tuple[Tensor | None, ...]
     position: int = -1
     """Number of a weighted call among those of its pass."""
+    of: PassLength | None = None
+    """How many of these there are."""
     known: Tensor | None = None
     """The output, where it has been computed already."""
 

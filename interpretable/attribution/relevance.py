@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from interpretable.attribution.ledger import BookedCalls, Ledger
-from interpretable.attribution.network import Network, check_classes, vector_jacobian_products
+from interpretable.attribution.network import Network, check_classes, check_depends, vector_jacobian_products
 from interpretable.attribution.operations import Call, Kind, as_is
 from interpretable.attribution.sharing import Sharing, by_factor
-from interpretable.errors import AttributionError
 
 
 class _Redistribution(torch.autograd.Function):
@@ -79,11 +78,7 @@ def relevance_of(
     rules = {kind: partial(_redistributed, sharing, ledger) for kind, sharing in sharings.items()}
     with BookedCalls({Kind.RECTIFIER: _passed, Kind.MAX_POOL: as_is, **rules}, method, ledger):
         logits = network(leaf)
-    if not logits.requires_grad:
-        raise AttributionError(
-            "The logits must depend on the images by operations that have gradients, but they do not; methods without "
-            "gradients are occlusion and rise."
-        )
+    check_depends(logits)
     check_classes(classes, logits.shape[1])
     begin = start(logits.detach().gather(1, classes))
     relevance, absorbed = [], []

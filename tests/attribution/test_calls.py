@@ -293,10 +293,10 @@ def test_what_was_written_to_is_what_later_calls_see():
 def folded(function, x: Tensor = IMAGE) -> tuple[list[Call], list[Kind]]:
     """The weighted calls of a function, and the kinds of all."""
     record = Record()
-    with Calls(dict.fromkeys(Kind, record), "The method", fold=True) as calls:
+    with Calls(dict.fromkeys(Kind, record), "The method", fold=True):
         function(leaf(x).clone())
     weighted = [call for call in record.calls if call.kind is Kind.WEIGHTED]
-    assert calls.weighted == max(call.position for call in weighted) + 1
+    assert weighted[-1].of.weighted == max(call.position for call in weighted) + 1
     return weighted, record.kinds
 
 

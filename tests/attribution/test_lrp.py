@@ -67,6 +67,10 @@ def test_relevance_and_what_is_absorbed_sum_to_the_logit_on_deep_networks(
             Composite(convolution=AlphaBeta(2, 1), dense=Gamma(0.5), first=Flat()),
         ),
         (
+            [("gamma", {"gamma": 0.25})] * 2 + [("epsilon", {"epsilon": 0.01}), ("epsilon", {"epsilon": 0.1})],
+            Composite(convolution=Gamma(), upper=Epsilon(0.01), dense=Epsilon(0.1)),
+        ),
+        (
             [("w_square", {})] + [("gamma", {"gamma": 0.25})] * 2 + [("epsilon", {"epsilon": 0.1})],
             Composite(convolution=Gamma(), dense=Epsilon(0.1), first=WSquare()),
         ),
