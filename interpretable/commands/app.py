@@ -269,6 +269,89 @@ def prototypes(
 
 
 @app.command()
+def attribute(
+    run: RunFolder,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Number of an image in --split, or an image file or a folder of them; may be repeated. 6 images of "
+            "--split, evenly over its classes, if omitted."
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One, or several by commas; may be repeated. part_filters is always there where the network has part "
+            "layers; beside it integrated_gradients, lrp, grad_cam and guided_backprop if omitted. Others: saliency, "
+            "gradient_times_input, smooth_grad, interior_gradient, deconvnet, deep_taylor, deep_lift, cam, "
+            "guided_grad_cam, occlusion, rise, and pattern_net and pattern_attribution, whose patterns are fitted on "
+            "up to 512 training images and kept."
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="Class to explain: predicted, label (each image's own), or the name of one.")
+    ] = "predicted",
+    split: Annotated[str, typer.Option(help="Whose images numbers mean: train, validation or test.")] = "test",
+    device: Annotated[str, typer.Option(help="Where it is computed: cpu or cuda.")] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in a pass; as fits if omitted.")] = None,
+) -> None:
+    """Explain decisions on single images by several methods, side by side with the network's own part filters.
+
+    Writes attribution/: attributions.safetensors with each method's arrays, and pictures of twelve images each.
+    """
+    from interpretable.commands.attribute import attribute_images
+    from interpretable.commands.attribution_request import Asked
+
+    asked = Asked(tuple(images or ()), tuple(methods or ()), target, split, device, batch_size)
+    attribute_images(run, asked)
+
+
+@app.command()
+def influence(
+    run: RunFolder,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            "--images",
+            help="Number of an image in --split, or an image file or a folder of them; may be repeated. "
+            "Self-influence alone if omitted.",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Class of the image files; the one that is predicted of each if omitted.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="last_layer (exact there, and fast), trac_in (over the run's checkpoints) or ek_fac (all layers that "
+            "were trained, and slow)."
+        ),
+    ] = "last_layer",
+    top: Annotated[int, typer.Option(min=1, help="Helpful training images, and harmful ones, of each image.")] = 8,
+    split: Annotated[str, typer.Option(help="Whose images numbers mean: train, validation or test.")] = "test",
+    damping: Annotated[
+        float | None,
+        typer.Option(help="Added to the curvature, not of trac_in; a tenth of its mean eigenvalue if omitted."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where it is computed: cpu or cuda.")] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images in a pass at most; as fits if omitted.")] = None,
+) -> None:
+    """Say which training images decided an image, and which ones may have a wrong label.
+
+    Influence is the first-order change of the image's loss if the training image were left out, in nats: positive for
+    helpful ones. Of trac_in it is the fall of the loss by steps on the training image alone. Self-influence, that on
+    the training image's own loss, is high where its label surprises: what to look at first.
+
+    Writes influence/: influence.csv and self_influence.csv, a sheet of each, and influence.json with the settings.
+    """
+    from interpretable.commands.influence import show_influence
+    from interpretable.commands.influence_request import Asked
+
+    show_influence(run, Asked(tuple(images or ()), label, method, top, split, damping, device, batch_size))
+
+
+@app.command()
 def convert(
     layout: Annotated[
         str, typer.Argument(help="animal-part, cub-200-2011, voc-part, celeba-mask-hq or coco-keypoints.")
