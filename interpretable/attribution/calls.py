@@ -42,13 +42,13 @@ class Calls(TorchFunctionMode):
     ) -> Any:
         """Does a call by the rule of its kind."""
         kwargs = kwargs or {}
-        given = [*args, *kwargs.values()]
-        if not torch.is_grad_enabled() or not follows(given):
+        given = followed([args, [*kwargs.values()]]) if torch.is_grad_enabled() else []
+        if not given:
             return func(*args, **kwargs)
-        if any(x not in self._origins and not x.is_leaf for x in followed(given)):
+        if any(x not in self._origins and not x.is_leaf for x in given):
             self._refuse("one that is no function of torch's, such as a scripted layer or an autograd.Function")
         result = self._done(_name_of(func), func, args, kwargs)
-        for x in followed([result, *given]):  # what was given may have been written to
+        for x in followed([result, args]):  # what was given may have been written to
             if x not in self._origins:
                 self._note(x, None)
         return result
@@ -65,11 +65,14 @@ class Calls(TorchFunctionMode):
         if not _in_place(name, kwargs):
             return self._by_rule(name, reading)
         target: Tensor = args[0] if args else kwargs["input"]
-        # A copy, since what a rule has kept is written over below.
-        copy = target.clone()
-        self._note(copy, self.origin(target))
-        operands = tuple(copy if x is target else x for x in reading.operands)
-        return target.copy_(self._by_rule(name, reading._replace(operands=operands)))
+        if reading.needs_input:  # its gradient's, which is written over below
+            copy = target.clone()
+            self._note(copy, self.origin(target))
+            reading = reading._replace(operands=tuple(copy if x is target else x for x in reading.operands))
+        output = self._by_rule(name, reading)
+        if not target._is_view():
+            target.detach_()  # or zeros would go back to what is written over
+        return target.copy_(output)
 
     def _by_rule(self, name: str, reading: Reading) -> Tensor:
         kind, run, operands = reading.kind, reading.run, reading.operands

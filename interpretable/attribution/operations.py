@@ -1,6 +1,6 @@
 """Kinds of operation between an image and its logits, and what a call of one is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -60,7 +60,11 @@ class Call:
 
 
 Rule = Callable[[Call], Tensor]
-"""Gives the output of a call in such a way that the backward pass through it is the method's."""
+"""Gives the output of a call in such a way that the backward pass through it is the method's.
+
+What a rule keeps of the operands of a rectifier, sum or scaling for its backward pass is a copy: the network may write
+over them.
+"""
 
 
 def as_is(call: Call) -> Tensor:
@@ -68,15 +72,13 @@ def as_is(call: Call) -> Tensor:
     return call.run(*call.operands)
 
 
-def followed(value: object) -> Iterator[Tensor]:
+def followed(value: object) -> list[Tensor]:
     """Those of a value, or of several, that depend on the image by operations that have gradients."""
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from followed(item)
-    elif isinstance(value, Tensor) and value.requires_grad:
-        yield value
+    if isinstance(value, Tensor):
+        return [value] if value.requires_grad else []
+    return [x for item in value for x in followed(item)] if isinstance(value, (tuple, list)) else []
 
 
 def follows(value: object) -> bool:
     """Whether a value, or one of several, depends on the image by operations that have gradients."""
-    return any(True for _ in followed(value))
+    return bool(followed(value))
