@@ -29,10 +29,10 @@ def mislabel_detection(scores: Float[Tensor, " image"], wrong: Bool[Tensor, " im
     Raises:
         InfluenceError: Scores and labels are not as many, a score is NaN, or no label is wrong.
     """
-    if len(scores) != len(wrong) or not wrong.any():
+    if scores.ndim != 1 or scores.shape != wrong.shape or not wrong.any():
         raise InfluenceError(
-            "A detection curve needs a score for each of some labels of which at least one is wrong, got "
-            f"{len(scores)} scores, {len(wrong)} labels and {int(wrong.sum())} wrong ones."
+            "A detection curve needs a score for each of some labels of which at least one is wrong, got scores of "
+            f"shape {tuple(scores.shape)}, labels of shape {tuple(wrong.shape)} and {int(wrong.sum())} wrong ones."
         )
     if scores.isnan().any():
         raise InfluenceError(

@@ -34,13 +34,15 @@ class EKFAC:
 
     I(z, t) = g_tᵀ (F + damping)⁻¹ g_z / N, summed over layers, is by how much the presence of the training image z
     lowers the loss of the image t, to first order: positive for a helpful z, negative for a harmful one. g is the
-    gradient of the cross-entropy at an image's own label in evaluation mode, N the number of images fitted to, and F
-    the Fisher matrix of their mean loss, which equals its Gauss-Newton matrix, one block for each layer (and for each
-    group of a grouped convolution). Weight decay is no part of F; its coefficient can be added to ``damping``.
+    gradient of the cross-entropy (of a single logit the binary one) at an image's own label in evaluation mode, N the
+    number of images fitted to, and F the Fisher matrix of their mean loss, which equals its Gauss-Newton matrix, one
+    block for each layer (and for each group of a grouped convolution). Weight decay is no part of F; its coefficient
+    can be added to ``damping``.
 
-    Linear and Conv2d layers count, also those that run several times in a pass; the parameters of batch norms and of
-    other modules are left out, as ``skipped_`` says. Weights count whether or not they ask for gradients: name the
-    ``layers`` that were trained where others were not. The network may be in any mode and is left as it was.
+    Linear and Conv2d layers count, also those that run several times in a pass; the parameters of batch norms, of other
+    modules and of subclasses with a forward pass of their own are left out, as ``skipped_`` says. Weights count whether
+    or not they ask for gradients: name the ``layers`` that were trained where others were not. The network may be in
+    any mode and is left as it was.
 
     Eigenvectors are computed in float64 of two square matrices per layer, as wide as its inputs (those of a patch) and
     its outputs: minutes on a CPU for a width of some thousands. A head alone, ``layers=["fc"]``, costs hardly more than
@@ -92,7 +94,7 @@ class EKFAC:
             InfluenceError: A layer named cannot be used, no layer can, the network gives no logits, gradients are not
                 finite, or the batches cannot be read twice.
         """
-        if iter(batches) is batches:
+        if isinstance(batches, Iterator):
             raise InfluenceError(
                 f"Batches must be gone through twice, got {type(batches).__name__}, which ends after once; give a list "
                 "or a loader."
@@ -133,10 +135,10 @@ class EKFAC:
             track: Shows how far it is.
 
         Returns:
-            (T, N) in the network's type and on its device.
+            (T, N) in the order of the batches, in the network's type, float32 for halves, and on its device.
 
         Raises:
-            InfluenceError: Nothing has been fitted, or a batch cannot be used.
+            InfluenceError: Nothing has been fitted, a batch cannot be used, or numbers are too large for their type.
         """
         with self._recorder() as recorder:
             found: dict[str, list[Tensor]] = {name: [] for name in self.factors_}
@@ -153,7 +155,7 @@ class EKFAC:
                     for some, positions in position_chunks(self._layers[name], calls[name], rows):
                         products[:, some] += gradient_products(gradients, positions)
                 columns.append(products)
-        return torch.cat(columns, 1) / self.images_
+        return _checked_range(torch.cat(columns, 1) / self.images_)
 
     def self_influence(self, batches: LabelledImages, track: Track = untracked) -> Float[Tensor, " image"]:
         """Influence I(z, z) of each image on its own loss, 0 or more: high for outliers and for wrong labels.
@@ -163,7 +165,7 @@ class EKFAC:
             track: Shows how far it is.
 
         Returns:
-            (N,) in the network's type and on its device.
+            (N,) in the order of the batches, in the network's type, float32 for halves, and on its device.
 
         Raises:
             InfluenceError: As `influence`.
@@ -176,7 +178,7 @@ class EKFAC:
                     for some, positions in position_chunks(self._layers[name], calls[name]):
                         products[some] += self_products(positions, factors)
                 pieces.append(products)
-        return torch.cat(pieces) / self.images_
+        return _checked_range(torch.cat(pieces) / self.images_)
 
     @contextmanager
     def _recorder(self) -> Iterator[LayerRecorder]:
@@ -189,3 +191,12 @@ class EKFAC:
         return true_label_calls(
             recorder, in_passes(batches, self.batch_size, recorder.device, recorder.dtype), self._layers
         )
+
+
+def _checked_range(influence: Tensor) -> Tensor:
+    if not bool(torch.isfinite(influence).all()):
+        raise InfluenceError(
+            f"Influence must be a number of {influence.dtype}, got some too large; give a larger damping, since "
+            "eigenvalues all but vanish where a network is certain of every image."
+        )
+    return influence

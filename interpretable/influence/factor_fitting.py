@@ -35,10 +35,10 @@ def fitted_factors(
         track: Shows how far it is.
 
     Raises:
-        InfluenceError: There is no image, or a layer's gradients are not finite.
+        InfluenceError: There is no image, a layer's gradients are not finite, or the two sweeps differ.
     """
-    bases = _bases(layers, passes("covariances"), draw, track)
-    eigenvalues, images = _eigenvalues(layers, passes("eigenvalues"), draw, bases)
+    bases, images = _bases(layers, passes("covariances"), draw, track)
+    eigenvalues = _eigenvalues(layers, passes("eigenvalues"), draw, bases, images)
     skipped = {name: "it did not run as a module" for name in layers if name not in eigenvalues}
     factors: dict[str, EigenFactors] = {}
     for name, values in eigenvalues.items():
@@ -53,11 +53,13 @@ def fitted_factors(
 
 def _bases(
     layers: Mapping[str, Layer], passes: Iterator[LayerPass], draw: Draw, track: Track
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Q_A and Q_S of each layer that ran."""
+) -> tuple[dict[str, tuple[Tensor, Tensor]], int]:
+    """Q_A and Q_S of each layer that ran, and the number of images."""
     of_inputs: dict[str, Tensor] = {}
     of_signals: dict[str, Tensor] = {}
+    images = 0
     for one in passes:
+        images += len(one.logits)
         for repeat, at_logits in enumerate(draw(one.logits)):
             for name, calls in one.calls(at_logits).items():
                 for _, (inputs, signals) in position_chunks(layers[name], calls):
@@ -65,13 +67,15 @@ def _bases(
                         _add(of_inputs, name, second_moments(inputs))
                     _add(of_signals, name, second_moments(signals))
         del one  # its graph, before the next pass
+    if not images:
+        raise InfluenceError("Factors must be fitted to images, got none; give batches with images.")
     bases = {}
     for name in track(list(of_inputs), "eigenvectors"):
         moments = (of_inputs.pop(name), of_signals.pop(name))  # popped: those of a large layer take much memory
         for values in moments:
             _check_finite(name, values)
         bases[name] = (eigenvectors(moments[0]), eigenvectors(moments[1]))
-    return bases
+    return bases, images
 
 
 def _eigenvalues(
@@ -79,20 +83,27 @@ def _eigenvalues(
     passes: Iterator[LayerPass],
     draw: Draw,
     bases: Mapping[str, tuple[Tensor, Tensor]],
-) -> tuple[dict[str, Tensor], int]:
-    """Λ of each layer that ran, and the number of images."""
+    images: int,
+) -> dict[str, Tensor]:
+    """Λ of each layer that ran."""
     sums: dict[str, Tensor] = {}
-    images = 0
+    ran: set[str] = set()
+    again = 0
     for one in passes:
-        images += len(one.logits)
+        ran |= one.outputs.keys()
+        again += len(one.logits)
         for at_logits in draw(one.logits):
-            for name, calls in one.calls(at_logits).items():
-                for _, positions in position_chunks(layers[name], calls):
+            calls = one.calls(at_logits)
+            for name in [known for known in bases if known in calls]:
+                for _, positions in position_chunks(layers[name], calls[name]):
                     _add(sums, name, eigenbasis_gradients(positions, *bases[name]).square().sum(0))
         del one  # its graph, before the next pass
-    if not images:
-        raise InfluenceError("Factors must be fitted to images, got none; give batches with images.")
-    return {name: total / images for name, total in sums.items()}, images
+    if again != images or ran != bases.keys():
+        raise InfluenceError(
+            f"The same images must run through the same layers in both sweeps, got {images} through {len(bases)} "
+            f"layers and then {again} through {len(ran)}; give batches that can be gone through again."
+        )
+    return {name: total / images for name, total in sums.items()}
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:

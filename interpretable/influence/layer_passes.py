@@ -77,18 +77,18 @@ class LayerRecorder:
             )
         return LayerPass(logits, record.inputs, record.outputs)
 
-    def read(self, name: str, layer: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
+    def read(self, name: str, layer: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
         """A forward hook of a layer: keeps a call, and gives the network a copy, which it may write into."""
+        kept = output if output.requires_grad else output.detach().requires_grad_()
         record = self._record
-        if record is None:  # a checkpointed block runs again in the backward pass
-            return None
+        if record is None:  # a checkpointed block runs again in the backward pass, and must do the same
+            return kept.clone()
         given: Tensor = args[0] if args else kwargs["input"]
         if len(given) != record.images or given.ndim < (4 if isinstance(layer, nn.Conv2d) else 2):
             raise InfluenceError(
                 f"A layer must read one row per image, but {name!r} read a tensor of shape {tuple(given.shape)} for "
                 f"{record.images} images; leave it out with layers=."
             )
-        kept = output if output.requires_grad else output.detach().requires_grad_()
         record.inputs.setdefault(name, []).append(given.detach().clone())  # later layers may write into the input too
         record.outputs.setdefault(name, []).append(kept)
         return kept.clone()

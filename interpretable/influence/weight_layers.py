@@ -39,6 +39,8 @@ def weight_layers(network: nn.Module, names: Sequence[str] | None) -> tuple[dict
             reason = f"{type(module).__name__} is neither Linear nor Conv2d"
         elif "weight" not in own:
             reason = "its weight is computed from other parameters"
+        elif not _runs_as_its_kind(module):
+            reason = f"{type(module).__name__} has a forward pass of its own"
         elif any(owners[id(value)] > 1 for value in own.values()):
             reason = "another layer shares its parameters"
         elif names is not None and name not in names:
@@ -54,3 +56,10 @@ def weight_layers(network: nn.Module, names: Sequence[str] | None) -> tuple[dict
             f"A network must have Linear or Conv2d layers to be used, {type(network).__name__} has none that can be."
         )
     return layers, skipped
+
+
+def _runs_as_its_kind(layer: Layer) -> bool:
+    """Whether no subclass or patch, such as one that standardises the weight, has replaced what the layer computes."""
+    kind: type[Layer] = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+    names = [name for name in ("forward", "_conv_forward") if hasattr(kind, name)]
+    return all(getattr(getattr(layer, name), "__func__", None) is getattr(kind, name) for name in names)

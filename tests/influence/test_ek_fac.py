@@ -8,6 +8,8 @@ from oracles.ek_fac import blocks_of, ek_fac_matrices, exact_influence, fisher, 
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
 
 from interpretable.errors import InfluenceError
 from interpretable.influence import layer_positions
@@ -224,6 +226,17 @@ def test_with_one_probability_for_all_images_a_linear_layer_is_exact() -> None:
     g_t, g_z = (flat_gradients(model, [model], *batch) for batch in (queries, training))
     expected = exact_influence(fisher(model, [model], training[0]), 0.02, g_t, g_z, 12)
     assert relative(estimator.influence([queries], [training]), expected) < 1e-10
+
+
+@pytest.mark.parametrize("labels", ["expected", "sampled"])
+def test_a_single_logit_is_the_log_odds_of_two_classes(labels: str) -> None:
+    one = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    two, batch = nn.Sequential(*one, nn.ZeroPad1d((1, 0))), labelled(8, 4, classes=2)
+    found, expected = (EKFAC(labels=labels).fit(model, [batch]) for model in (one, two))
+    assert relative(found.influence([batch], [batch]), expected.influence([batch], [batch])) < 1e-10
+    assert found.self_influence([batch]).min() > 0
+    with pytest.raises(InfluenceError, match="label must be from 0 to 1, the network's classes, got 2"):
+        found.self_influence([(batch[0], batch[1] + 1)])
 
 
 @pytest.fixture(scope="module")
@@ -519,6 +532,58 @@ def test_layers_without_a_say_are_skipped_and_refused_by_name() -> None:
             EKFAC(layers=["head", name]).fit(model, [batch])
 
 
+class Standardised(nn.Conv2d):
+    """What it computes with is not its weight."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._conv_forward(images, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+class Tripled(nn.Conv2d):
+    def _conv_forward(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(images, 3 * weight, bias)
+
+
+def test_layers_that_compute_something_else_are_not_taken_for_their_kind() -> None:
+    model, shape = network("groups")
+    model[0], model[2] = Standardised(2, 6, 3).double(), Tripled(6, 4, 2).double()
+    patched = nn.Linear(3, 3).double()
+    patched.forward = lambda rows: F.linear(rows, 2 * patched.weight)  # type: ignore[method-assign]
+    model.append(patched)
+    batch = labelled(4, *shape)
+    estimator = EKFAC().fit(model, [batch])
+    assert list(estimator.factors_) == ["6"]
+    assert estimator.skipped_ == {
+        "0": "Standardised has a forward pass of its own",
+        "2": "Tripled has a forward pass of its own",
+        "7": "Linear has a forward pass of its own",
+    }
+    with pytest.raises(InfluenceError, match="'2' is not: Tripled has a forward pass of its own"):
+        EKFAC(layers=["2"]).fit(model, [batch])
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, saves: bool) -> None:
+        super().__init__()
+        self.body, self.fc, self.saves = (
+            nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5)),
+            nn.Linear(5, 3),
+            saves,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = checkpoint(self.body, images, use_reentrant=False) if self.saves else self.body(images)
+        return self.fc(torch.tanh(rows))
+
+
+def test_blocks_that_run_again_in_the_backward_pass_do_the_same_again() -> None:
+    plain, batch = Checkpointed(saves=False).double().requires_grad_(False), labelled(6, 4)
+    saving = Checkpointed(saves=True).double().requires_grad_(False)
+    saving.load_state_dict(plain.state_dict())
+    found, expected = (EKFAC().fit(model, [batch]).influence([batch], [batch]) for model in (saving, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
 def state_of(model: nn.Module) -> tuple[list[Tensor], list[object]]:
     """What must be bit for bit as it was, and what must be equal."""
     values = [*model.state_dict().values(), *(value.grad for value in model.parameters() if value.grad is not None)]
@@ -729,6 +794,65 @@ def test_batches_that_end_after_once_are_refused() -> None:
 
     with pytest.raises(InfluenceError, match="gone through twice, got generator"):
         EKFAC().fit(nn.Linear(3, 3), batches())
+
+
+def test_a_loader_is_begun_once_for_each_sweep_and_the_random_state_is_left() -> None:
+    begun = []
+
+    class Loader(DataLoader[Batch]):
+        def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+            begun.append(self)  # workers would be started here
+            return super().__iter__()
+
+    images, labels = torch.randn(6, 3), torch.arange(6) % 3
+    loader = Loader(TensorDataset(images, labels), batch_size=4)  # type: ignore[arg-type]
+    model, random = nn.Linear(3, 3), torch.get_rng_state()
+    estimator = EKFAC().fit(model, loader)
+    assert len(begun) == 2
+    found = estimator.influence(loader, loader)
+    assert torch.equal(torch.get_rng_state(), random)
+    expected = EKFAC().fit(model, [(images, labels)]).influence([(images, labels)], [(images, labels)])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sweeps_over_different_images_are_refused() -> None:
+    class Shrinking:
+        sweeps = 0
+
+        def __iter__(self) -> Iterator[Batch]:
+            self.sweeps += 1
+            return iter([(torch.randn(4, 3), LABELS)] * (3 - self.sweeps))
+
+    with pytest.raises(InfluenceError, match="in both sweeps, got 8 through 1 layers and then 4 through 1"):
+        EKFAC().fit(nn.Linear(3, 3), Shrinking())
+
+
+class Later(nn.Module):
+    """Its second layer runs from the second pass on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.passes = nn.Linear(3, 3), nn.Linear(3, 3), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return self.one(images) if self.passes == 1 else self.other(self.one(images))
+
+
+def test_layers_that_run_in_one_sweep_alone_are_refused() -> None:
+    with pytest.raises(InfluenceError, match="in both sweeps, got 4 through 1 layers and then 4 through 2"):
+        EKFAC().fit(Later(), [(torch.randn(4, 3), LABELS)])
+
+
+def test_influence_beyond_what_numbers_can_be_is_refused() -> None:
+    model, rows = nn.Linear(3, 3), torch.randn(4, 3)
+    model.bias.data = torch.tensor([95.0, 0.0, 0.0])  # probabilities of 1e-41: certain of every image
+    estimator = EKFAC(labels="expected").fit(model, [(rows, LABELS)])
+    surprising = [(rows, LABELS + 1)]
+    for call in (lambda: estimator.influence(surprising, surprising), lambda: estimator.self_influence(surprising)):
+        with pytest.raises(InfluenceError, match=r"number of torch.float32, got some too large; give a larger damping"):
+            call()
+    assert EKFAC(labels="expected", damping=0.1).fit(model, [(rows, LABELS)]).self_influence(surprising).min() > 0
 
 
 def test_influence_before_a_fit_is_refused() -> None:

@@ -417,6 +417,44 @@ def test_a_network_that_writes_into_its_input_leaves_the_images_alone() -> None:
     assert torch.equal(images, before)
 
 
+class Meddling(nn.Module):
+    """Counts its calls, draws random numbers, names its layer's input and writes over it."""
+
+    def __init__(self, meddles: bool) -> None:
+        super().__init__()
+        self.fc, self.meddles = nn.Linear(768, 3), meddles
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = images.flatten(1)
+        logits = self.fc(input=rows)
+        if self.meddles:
+            self.calls += torch.rand(())
+            rows.zero_()
+        return logits
+
+
+def test_a_network_that_draws_counts_and_overwrites_is_read_and_left_as_it_was() -> None:
+    network, data = Meddling(meddles=True), batches()
+    random = torch.get_rng_state()
+    found = last_layer_features(network, data)
+    assert network.calls == 0
+    assert torch.equal(torch.get_rng_state(), random)
+    network.meddles = False
+    assert torch.equal(found.features, last_layer_features(network, data).features)
+    assert torch.equal(found.features, torch.cat([images.flatten(1) for images, _ in data]))
+
+
+def test_a_network_of_halves_is_read_in_float32() -> None:
+    half, data = Tiny().half(), batches()
+    found = last_layer_features(half, data)
+    expected = last_layer_features(copy.deepcopy(half).float(), data)
+    for tensor, other in zip(found, expected, strict=True):
+        assert torch.equal(tensor, other)
+    assert found.features.dtype == found.weight.dtype == found.bias.dtype == torch.float32
+    assert half.fc.weight.dtype == torch.float16
+
+
 def test_autocast_inference_mode_and_compilation_do_not_change_the_features() -> None:
     network, data = Tiny(), batches()
     alone = last_layer_features(network, data)

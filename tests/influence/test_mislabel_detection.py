@@ -61,9 +61,11 @@ def test_infinite_scores_are_an_order_like_any_other() -> None:
 
 
 def test_what_has_no_curve_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InfluenceError, match="got 3 scores, 2 labels and 1 wrong ones"):
+    with pytest.raises(InfluenceError, match=r"shape \(2, 2\), labels of shape \(2,\) and 1 wrong"):
+        mislabel_detection(torch.rand(2, 2), torch.tensor([True, False]))
+    with pytest.raises(InfluenceError, match=r"shape \(3,\), labels of shape \(2,\) and 1 wrong"):
         mislabel_detection(torch.rand(3), flags(1, 0))
-    with pytest.raises(InfluenceError, match="got 2 scores, 2 labels and 0 wrong ones"):
+    with pytest.raises(InfluenceError, match=r"shape \(2,\), labels of shape \(2,\) and 0 wrong"):
         mislabel_detection(torch.rand(2), flags(0, 0))
     with pytest.raises(InfluenceError, match="Scores must be numbers, got NaN in row 1 of 3"):
         mislabel_detection(torch.tensor([1.0, math.nan, 2.0]), flags(1, 0, 0))
