@@ -8,7 +8,8 @@ RIGHT_HAND_ROOMS = [
     *(
         f"interpretable.{room}"
         for room in (
-            "activations", "attribution", "concepts", "convert", "dissection", "documents", "evaluation", "evaluation.measures",
+            "activations", "attribution", "concepts", "convert", "dissection", "documents", "evaluation",
+            "evaluation.measures",
             "exemplars",
             "exemplars.exemplar_curves", "exemplars.exemplar_pictures", "exemplars.exemplar_records",
             "exemplars.nearest_prototype", "influence", "losses",

@@ -14,11 +14,11 @@ from matplotlib.patches import Rectangle
 from interpretable.attribution.signed_colours import PERCENTILE, full_colour, overlaid
 from interpretable.errors import AttributionError
 from interpretable.figures import save
-from interpretable.surrogates.export.box import QUIET, write
-from interpretable.surrogates.export.words import signed
+from interpretable.picture_page import LINE, MARGIN, QUIET, empty_page, of_size, write, write_below
+from interpretable.words import signed
 
 # Inches
-_MARGIN, _LINE, _SIDE, _BETWEEN, _WORDS = 0.25, 0.17, 1.6, 0.14, 1.6
+_SIDE, _BETWEEN, _WORDS = 1.6, 0.14, 1.6
 _LEAST_WIDTH, _KEY = 6.6, 1.2
 _LETTERS = 17
 """Of the smallest size, to an inch."""
@@ -86,18 +86,13 @@ def attributions_figure(sheet: AttributionSheet) -> Figure:
             "A sheet must have one image and one method at least, and each image an attribution by each method, got "
             f"{len(sheet.columns)} methods and {[len(row.attributions) for row in sheet.rows]} attributions."
         )
-    figure = Figure()
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set_axis_off()
-    lefts = [_MARGIN + _WORDS + number * (_SIDE + _BETWEEN) for number in range(len(sheet.columns) + 1)]
-    width = max(_LEAST_WIDTH, lefts[-1] + _SIDE + _MARGIN)
+    figure, axis = empty_page()
+    lefts = [MARGIN + _WORDS + number * (_SIDE + _BETWEEN) for number in range(len(sheet.columns) + 1)]
+    width = max(_LEAST_WIDTH, lefts[-1] + _SIDE + MARGIN)
     top = _draw_headings(axis, lefts, ("image", *sheet.columns))
     for row in sheet.rows:
         top = _draw_row(axis, lefts, top, row)
-    height = _draw_meaning(axis, width, top, sheet.notes) + _MARGIN
-    figure.set_size_inches(width, height)
-    axis.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
-    return figure
+    return of_size(figure, axis, width, _draw_meaning(axis, width, top, sheet.notes) + MARGIN)
 
 
 def _draw_headings(axis: Axes, lefts: Sequence[float], headings: Sequence[str]) -> float:
@@ -106,9 +101,9 @@ def _draw_headings(axis: Axes, lefts: Sequence[float], headings: Sequence[str]) 
     most = max(map(len, wrapped))
     for left, lines in zip(lefts, wrapped, strict=True):
         for number, line in enumerate(lines, most - len(lines) + 1):
-            at = (left + _SIDE / 2, _MARGIN + number * _LINE)
+            at = (left + _SIDE / 2, MARGIN + number * LINE)
             write(axis, at, line, _SIDE + _BETWEEN / 2, 9, weight="bold", ha="center")
-    return _MARGIN + most * _LINE + _BETWEEN / 2
+    return MARGIN + most * LINE + _BETWEEN / 2
 
 
 def _draw_row(axis: Axes, lefts: Sequence[float], top: float, row: AttributionRow) -> float:
@@ -122,17 +117,14 @@ def _draw_row(axis: Axes, lefts: Sequence[float], top: float, row: AttributionRo
         (row.explained, {}),
         (f"logit {signed(row.logit)}", {}),
     ]
-    for number, (line, style) in enumerate(words, 1):
-        write(axis, (_MARGIN, top + number * _LINE), line, _WORDS - _BETWEEN, 8, **style)
+    write_below(axis, (MARGIN, top), words, _WORDS - _BETWEEN, 8)
     for left, shown in zip(lefts[1:], row.attributions, strict=True):
         full = full_colour(shown.values)
         _draw_picture(axis, (left, top), (wide, tall), overlaid(row.image, shown.values, full))
-        below = (f"±{full:.3g}" if full else "0 everywhere", shown.note)
-        for number, line in enumerate(below, 1):
-            at = (left + _SIDE / 2, top + tall + number * _LINE)
-            write(axis, at, line, _SIDE + _BETWEEN / 2, 7.5, color=QUIET, ha="center")
+        below = [(line, {"color": QUIET}) for line in (f"±{full:.3g}" if full else "0 everywhere", shown.note)]
+        write_below(axis, (left + _SIDE / 2, top + tall), below, _SIDE + _BETWEEN / 2, 7.5, ha="center")
     lines = 1 + any(shown.note for shown in row.attributions)
-    height: float = max(tall + lines * _LINE, len(words) * _LINE)
+    height: float = max(tall + lines * LINE, len(words) * LINE)
     return top + height + _BETWEEN
 
 
@@ -146,15 +138,15 @@ def _draw_picture(axis: Axes, corner: tuple[float, float], size: tuple[float, fl
 
 def _draw_meaning(axis: Axes, width: float, top: float, notes: str) -> float:
     """Draws the key of the colours and what they mean, and says where that ends."""
-    bottom = top + _LINE
+    bottom = top + LINE
     scale = np.linspace(-1, 1, 201)[None]
     ramp = overlaid(np.full((1, 201, 3), 128, np.uint8), scale, 1.0)
-    axis.imshow(ramp, extent=(_MARGIN, _MARGIN + _KEY, bottom, bottom - 0.12), aspect="auto")
+    axis.imshow(ramp, extent=(MARGIN, MARGIN + _KEY, bottom, bottom - 0.12), aspect="auto")
     for place, text, side in ((0.0, "−", "left"), (0.5, "0", "center"), (1.0, "+", "right")):
-        write(axis, (_MARGIN + place * _KEY, bottom + 0.14), text, _KEY, 8, color=QUIET, ha=side)
-    left = _MARGIN + _KEY + 0.25
-    room = width - left - _MARGIN
+        write(axis, (MARGIN + place * _KEY, bottom + 0.14), text, _KEY, 8, color=QUIET, ha=side)
+    left = MARGIN + _KEY + 0.25
+    room = width - left - MARGIN
     lines = textwrap.wrap(f"{_MEANING} {notes}".strip(), math.floor(_LETTERS * room), break_on_hyphens=False)
     for number, line in enumerate(lines):
-        write(axis, (left, bottom + number * _LINE), line, room, 8, color=QUIET)
-    return bottom + max(len(lines) - 1, 1) * _LINE
+        write(axis, (left, bottom + number * LINE), line, room, 8, color=QUIET)
+    return bottom + max(len(lines) - 1, 1) * LINE

@@ -34,8 +34,10 @@ class Calls(TorchFunctionMode):
         self._rules = rules
         self._method = method
         self._fold = fold
-        # Of every output the weighted call that it is of, if any, and the version that it then had.
+        # Of every output of a weighted call the call, and the version that it then had.
         self._origins = WeakTensorKeyDictionary()
+        # Of every tensor, with all views of it, the version that the last known call left.
+        self._versions = WeakTensorKeyDictionary()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -43,15 +45,20 @@ class Calls(TorchFunctionMode):
         """Does a call by the rule of its kind."""
         kwargs = kwargs or {}
         given = followed([args, [*kwargs.values()]]) if torch.is_grad_enabled() else []
-        if not given:
+        name = _name_of(func) if given else ""
+        if not given or name == "__set__":  # torch's own, of the hooks of what is written to
             return func(*args, **kwargs)
-        if any(x not in self._origins and not x.is_leaf for x in given):
+        if not all(map(self._is_known, given)):
             self._refuse("one that is no function of torch's, such as a scripted layer or an autograd.Function")
-        result = self._done(_name_of(func), func, args, kwargs)
+        result = self._done(name, func, args, kwargs)
         for x in followed([result, args]):  # what was given may have been written to
-            if x not in self._origins:
-                self._note(x, None)
+            self._versions[_whole(x)] = x._version
         return result
+
+    def _is_known(self, x: Tensor) -> bool:
+        """Whether it is the image, or what known calls gave and nothing else has written to."""
+        version = self._versions.get(_whole(x), x._version if x.is_leaf else None)  # type: ignore[no-untyped-call]
+        return bool(version == x._version)
 
     def _done(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if moves(name, kwargs):
@@ -67,7 +74,9 @@ class Calls(TorchFunctionMode):
         target: Tensor = args[0] if args else kwargs["input"]
         if reading.needs_input:  # its gradient's, which is written over below
             copy = target.clone()
-            self._note(copy, self.origin(target))
+            origin = self.origin(target)
+            if origin is not None:
+                self._origins[copy] = origin, copy._version
             reading = reading._replace(operands=tuple(copy if x is target else x for x in reading.operands))
         output = self._by_rule(name, reading)
         if not target._is_view():
@@ -90,7 +99,7 @@ class Calls(TorchFunctionMode):
             self._refuse(name)
         output = self._rules[call.kind](call)
         if call.kind is Kind.WEIGHTED:
-            self._note(output, call)
+            self._origins[output] = call, output._version
         return output
 
     def _scaled(self, x: Tensor | None, factor: float) -> Tensor:
@@ -104,9 +113,6 @@ class Calls(TorchFunctionMode):
         call, version = self._origins.get(x, (None, 0))  # type: ignore[no-untyped-call]
         return call if x is not None and version == x._version else None
 
-    def _note(self, output: Tensor, call: Call | None) -> None:
-        self._origins[output] = call, output._version
-
     def _refuse(self, name: str) -> None:
         raise AttributionError(
             f"{self._method} needs a rule for every operation between the image and the logits, but has none for "
@@ -118,6 +124,11 @@ def _name_of(function: Callable[..., Any]) -> str:
     """The last part of a function's name; of a property, its name too."""
     parts = (resolve_name(function) or str(function)).split(".")
     return ".".join(parts[-2:] if parts[-1] == "__get__" else parts[-1:])
+
+
+def _whole(x: Tensor) -> Tensor:
+    """What a tensor is a view of, or itself."""
+    return x if x._base is None else x._base
 
 
 def _in_place(name: str, kwargs: Mapping[str, Any]) -> bool:

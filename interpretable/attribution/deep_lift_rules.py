@@ -82,7 +82,7 @@ class RescaleRules:
 
     def _scaling(self, call: Call) -> Tensor:
         x, factor = cast(tuple[Tensor, Tensor], call.operands)
-        shared = factor.ndim < x.ndim or len(factor) == 1
+        shared = factor.ndim == 0 or factor.ndim < x.ndim or len(factor) == 1
         return as_is(call) if shared else self._rule(self._of_scaling)(call)
 
     def _of_scaling(self, call: Call, output: Tensor) -> tuple[Tensor, ...]:

@@ -116,7 +116,13 @@ def _past_constants(call: Call) -> Sharing:
 
 
 def _by_positive_average(run: Run, x: Tensor, relevance: Tensor) -> Shares:
-    return by_average(run, x.clamp(min=0), relevance)
+    shares = by_average(run, x.clamp(min=0), relevance)
+    if bool((cast(Tensor, shares.of_operands[0]) < 0).any()):
+        raise AttributionError(
+            "Deep Taylor decomposition needs averages whose weights are 0 or more, but one has negative weights, as a "
+            "bicubic interpolation has; choose lrp."
+        )
+    return shares
 
 
 def _by_scale(run: Run, x: Tensor, scale: Tensor, shift: Tensor, relevance: Tensor) -> Shares:

@@ -19,17 +19,17 @@ class Ledger:
         self._absorbed = images.new_zeros(len(images))
 
     def book(self, relevance: Tensor) -> None:
-        """Adds relevance (N, ...), or (N · M, ...), to what the images have lost.
+        """Adds relevance (N, ...) to what the images have lost.
 
         Raises:
             AttributionError: The relevance is not that of N images.
         """
-        if relevance.shape[0] % len(self._absorbed):
+        if relevance.shape[:1] != self._absorbed.shape:
             raise AttributionError(
                 f"Images must come first in what a network computes, got shape {tuple(relevance.shape)} for "
                 f"{len(self._absorbed)} images; give them one by one."
             )
-        self._absorbed += relevance.reshape(len(self._absorbed), -1).sum(1)
+        self._absorbed += relevance.flatten(1).sum(1) if relevance.ndim > 1 else relevance
 
     def closed(self) -> Tensor:
         """What has been booked (N,) since this was last asked for."""
@@ -51,6 +51,8 @@ class BookedCalls(Calls):
         self._ledger = ledger
 
     def _done(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if name == "__setitem__" and not (follows(args[0]) and follows(args[2])):
+            self._refuse("writing constants beside what depends on the image, or that into constants")
         result = super()._done(name, func, args, kwargs)
         if name not in _JOINING or not follows(result):
             return result
@@ -91,4 +93,7 @@ def _padded(func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[
 
 
 # How to tell the constants in the result of functions that put them beside what depends on an image.
-_JOINING = {**dict.fromkeys(("cat", "concat", "concatenate", "stack"), _joined), "pad": _padded}
+_JOINING = {
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), _joined),
+    "pad": _padded,
+}

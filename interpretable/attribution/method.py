@@ -47,7 +47,7 @@ class Method(ABC):
             AttributionError: The images or the target are none, or the method is not for such a network.
         """
         with explained(model) as network:
-            images = _checked(images, network)
+            images = checked_images(images, network)
             result = self._attributions(network, images, self._classes(network, images, target))
         return result.detach() if several(target) else result.detach()[:, 0]
 
@@ -74,7 +74,7 @@ class ExplainingMethod(Method, Generic[Explanation]):
             AttributionError: As when called.
         """
         with explained(model) as network:
-            images = _checked(images, network)
+            images = checked_images(images, network)
             result = self._explanation(network, images, self._classes(network, images, target))
         fields = [value.detach() if several(target) else value.detach()[:, 0] for value in cast(tuple[Tensor], result)]
         return type(result)._make(fields)
@@ -87,8 +87,12 @@ class ExplainingMethod(Method, Generic[Explanation]):
         return cast(Tensor, self._explanation(network, images, classes)[0])
 
 
-def _checked(images: Tensor, network: Network) -> Tensor:
-    """The images as the network takes them, outside of inference mode, and none of the caller's."""
+def checked_images(images: Tensor, network: Network) -> Tensor:
+    """The images as the network takes them, outside of inference mode, and none of the caller's.
+
+    Raises:
+        AttributionError: They are no batch of finite real numbers on the network's device.
+    """
     if images.ndim != 4 or not images.is_floating_point() or not len(images):
         raise AttributionError(
             f"Images must be a batch (B, C, H, W) of real numbers, got {images.dtype} of shape {tuple(images.shape)}."

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from interpretable.errors import AttributionError
 from interpretable.frozen import frozen
@@ -50,12 +51,38 @@ def explained(model: nn.Module) -> Iterator[Network]:
 
     Args:
         model: Maps images (N, C, H, W) to logits (N, K).
+
+    Raises:
+        AttributionError: Its layers cannot be seen, or its images depend on one another.
     """
     module = without_compilation(model)
+    module = module.module if isinstance(module, nn.DataParallel) else module
+    _check(module)
     with torch.inference_mode(False), torch.enable_grad(), uncompiled(), frozen(module, torch.float32) as run:
         network = Network(module, run)
         with torch.autocast(network.device.type, enabled=False):
-            yield network
+            try:
+                yield network
+            except CheckpointError as error:
+                raise AttributionError(
+                    "A network that computes layers again in its backward pass (torch.utils.checkpoint) cannot be "
+                    "explained by this method; turn that off, such as by memory_efficient=False."
+                ) from error
+
+
+def _check(module: nn.Module) -> None:
+    """Refuses networks that are no functions of single images, or whose layers cannot be seen."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise AttributionError(
+            "A network to explain must be a torch.nn.Module, got one of TorchScript; give the network that it was made "
+            "of."
+        )
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise AttributionError(
+                f"Batch norms must have running statistics, or an image's logits depend on its batch, but {name} has "
+                "none; build it with track_running_stats=True."
+            )
 
 
 def vector_jacobian_products(
@@ -128,11 +155,12 @@ def check_depends(logits: Tensor) -> None:
 
 
 def check_classes(classes: Tensor, outputs: int) -> None:
-    """Refuses classes that a network does not have.
+    """Refuses classes, 0 or more, that a network does not have.
 
     Raises:
         AttributionError: As said.
     """
-    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < outputs:
-        wrong = int(classes.min()) if int(classes.min()) < 0 else int(classes.max())
-        raise AttributionError(f"A target must be from 0 to {outputs - 1}, the network's classes, got {wrong}.")
+    if classes.numel() and int(classes.max()) >= outputs:
+        raise AttributionError(
+            f"A target must be from 0 to {outputs - 1}, the network's classes, got {int(classes.max())}."
+        )

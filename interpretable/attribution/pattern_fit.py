@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from interpretable.activations import weights_digest
 from interpretable.attribution.calls import Calls
+from interpretable.attribution.method import checked_images
 from interpretable.attribution.network import Network, explained
 from interpretable.attribution.operations import Call, Kind, Rule, as_is
 from interpretable.attribution.patterns import Estimator, UnitSums, added, first_images, patterns_of, unit_sums
 from interpretable.errors import AttributionError
 from interpretable.files import written_atomically
 from interpretable.progress import Track, untracked
+from interpretable.uncompiled import without_compilation
 
 _ESTIMATOR, _DIGEST = "estimator", "weights"
 
@@ -59,7 +61,8 @@ class Patterns:
             track: Shows how far it is.
 
         Raises:
-            AttributionError: There are no images, or an operation of the network has no rule.
+            AttributionError: There are no images, they are no finite numbers, or an operation of the network has no
+                rule.
         """
         if estimator not in get_args(Estimator):
             raise AttributionError(f"An estimator must be one of {', '.join(get_args(Estimator))}, got {estimator!r}.")
@@ -67,7 +70,7 @@ class Patterns:
         weights: list[Tensor] = []
         with explained(model) as network:
             for batch in track(batches, "patterns"):
-                images = first_images(batch).detach().clone().to(network.device, network.dtype)
+                images = checked_images(first_images(batch).to(network.device), network)
                 calls, rectified = _weighted_calls(network, images)
                 of_batch = tuple(
                     unit_sums(call, call.position in rectified and estimator != "linear") for call in calls
@@ -80,7 +83,7 @@ class Patterns:
             patterns_of(weight, of_call, estimator if position in rectified else "linear").to(weight.dtype)
             for position, (weight, of_call) in enumerate(zip(weights, sums, strict=True))
         )
-        return cls(tensors, estimator, weights_digest(model))
+        return cls(tensors, estimator, weights_digest(without_compilation(model)))
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file."""
@@ -109,11 +112,21 @@ class Patterns:
                 )
         except (OSError, SafetensorError, KeyError) as error:
             raise AttributionError(f"{path} must be a file of patterns, but it cannot be read ({error}).") from error
-        if model is not None and patterns.weights != weights_digest(model):
-            raise AttributionError(
-                f"{path} holds patterns of other weights than this network's; estimate them again with Patterns.fit."
-            )
+        if model is not None:
+            patterns.check(model)
         return patterns
+
+    def check(self, model: nn.Module) -> None:
+        """Compares the weights that the patterns are of with a network's.
+
+        Raises:
+            AttributionError: They differ.
+        """
+        if self.weights != weights_digest(without_compilation(model)):
+            raise AttributionError(
+                "Patterns must be of the network's own weights, but these are of others; estimate them again with "
+                "Patterns.fit."
+            )
 
 
 def _weighted_calls(network: Network, images: Tensor) -> tuple[list[Call], set[int]]:

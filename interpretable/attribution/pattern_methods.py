@@ -68,10 +68,18 @@ class _PatternMethod(Method):
             Kind.AFFINE: self._affine,
         }
 
+        self.patterns.check(network.module)
+
         def signals(chunk: slice) -> Tensor:
             calls = Calls(rules, type(self).__name__, fold=True)
             logits, products = logits_and_gradients(network, images[chunk], classes[chunk], rules=calls)
-            return products * logits.view(*logits.shape, *(1,) * (images.ndim - 1))
+            signal = products * logits.view(*logits.shape, *(1,) * (images.ndim - 1))
+            if not bool(torch.isfinite(signal).all()):
+                raise AttributionError(
+                    f"{type(self).__name__}'s signal must stay finite, but it has left the range of {signal.dtype} on "
+                    "its way down; give network and images in float64, or estimate patterns from more images."
+                )
+            return signal
 
         return torch.cat(in_chunks(signals, len(images), self._size(network), self.track, "images"))
 

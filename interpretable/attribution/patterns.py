@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from interpretable.attribution.operations import Call
+from interpretable.errors import AttributionError
 
 Estimator = Literal["two_component", "conditional", "linear"]
 """What a unit's outputs y are centred by: all of them, those in the regime, or all without any regime."""
@@ -89,8 +90,14 @@ def patterns_of(weight: Tensor, sums: UnitSums, estimator: Estimator) -> Tensor:
 
 
 def first_images(batch: Any) -> Tensor:
-    """The images of what a loader gives: themselves, the first of several, or those under ``"image"``."""
-    if isinstance(batch, dict):
-        batch = batch["image"]
-    images: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
+    """The images of what a loader gives: themselves, the first of several, or those under ``"image"``.
+
+    Raises:
+        AttributionError: There are none.
+    """
+    images = batch.get("image") if isinstance(batch, dict) else batch[0] if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(images, Tensor):
+        raise AttributionError(
+            f'A batch must be images, begin with images or have them under "image", got {type(batch).__name__}.'
+        )
     return images.as_subclass(Tensor)

@@ -32,6 +32,8 @@ def _weighted(function: Function, given: dict[str, Any]) -> Reading | None:
     operands = given.pop("input"), given.pop("weight"), given.pop("bias", None)
     if not follows(operands[0]) or follows(operands[1:]):
         return None
+    if function is not F.linear and operands[0].ndim != operands[1].ndim:  # of a single image
+        return None
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         output: Tensor = function(x, weight, bias, **given)
@@ -116,12 +118,13 @@ def _negation(function: Function, given: dict[str, Any]) -> Reading:
 def _tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Two operands, of the type that their result has; a number becomes a tensor where the other one is."""
     dtype, device = torch.result_type(a, b), followed([a, b])[0].device
-    return torch.as_tensor(a, device=device).to(dtype), torch.as_tensor(b, device=device).to(dtype)
+    return torch.as_tensor(a, dtype=dtype, device=device), torch.as_tensor(b, dtype=dtype, device=device)
 
 
 def _batch_norm(function: Function, given: dict[str, Any]) -> Reading | None:
     x, mean, variance = given["input"], given["running_mean"], given["running_var"]
-    if given.get("training") or mean is None:  # over the batch: its images would depend on one another
+    # torch.batch_norm has another order of arguments; over a batch its images would depend on one another.
+    if function is not F.batch_norm or given.get("training") or mean is None:
         return None
     scale = torch.rsqrt(variance + given.get("eps", 1e-5))
     scale = scale if given.get("weight") is None else scale * given["weight"]
@@ -218,7 +221,7 @@ def read(name: str, function: Function, args: tuple[Any, ...], kwargs: Mapping[s
         return None
     reader, names = _READERS[_plain(name)]
     given = {**dict(zip(names.split(), args, strict=False)), **kwargs}
-    if len(args) > len(names.split()):  # sizes as several numbers, and other spellings that are not read
+    if len(args) > len(names.split()) or "out" in kwargs:  # sizes as several numbers, and other spellings
         return None
     given.pop("inplace", None)
     return reader(_out_of_place(name, function), given)

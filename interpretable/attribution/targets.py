@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from interpretable.attribution.chunks import in_chunks
-from interpretable.attribution.network import Network, check_classes
+from interpretable.attribution.network import Network
 from interpretable.errors import AttributionError
 
 Predicted = Literal["predicted"]
@@ -44,7 +44,8 @@ def chosen_classes(network: Network, images: Tensor, target: Target, size: int) 
             f"shape {tuple(classes.shape)}."
         )
     classes = classes.long()
-    check_classes(classes.clamp(max=0), 1)  # the largest is known when the logits are
+    if classes.numel() and int(classes.min()) < 0:  # the largest is known when the logits are
+        raise AttributionError(f"A target must be 0 or more, the number of a class, got {int(classes.min())}.")
     return classes.expand(len(images))[:, None] if classes.ndim < 2 else classes
 
 

@@ -10,8 +10,8 @@ from interpretable.errors import ExemplarError
 from interpretable.exemplars.exemplar_pictures import KINDS
 from interpretable.exemplars.exemplar_view import ClassCounts
 from interpretable.figures import save
-from interpretable.surrogates.export.box import drawable
-from interpretable.surrogates.export.words import shortened
+from interpretable.picture_page import drawable
+from interpretable.words import shortened
 
 _DATA = "0.85"
 _CLASSES_IN_A_COLUMN = 50

@@ -14,8 +14,8 @@ from interpretable.errors import ExemplarError
 from interpretable.exemplars.exemplar_pictures import KINDS
 from interpretable.exemplars.exemplar_view import ErrorCurve, Mmd2Curve
 from interpretable.figures import save
-from interpretable.surrogates.export.box import QUIET, drawable
-from interpretable.surrogates.export.words import shortened
+from interpretable.picture_page import QUIET, drawable
+from interpretable.words import shortened
 
 RANDOM = "0.5"
 """Grey of what was picked at random."""

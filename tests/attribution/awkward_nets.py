@@ -116,6 +116,17 @@ class Dense(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, (1, 1)).flatten(1))
 
 
+class Applied(nn.Module):
+    """A function, and the means of the maps that it gives."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x).mean((2, 3))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "functional": Functional, "in place": InPlace, "reused": Reused, "residual": Residual, "dense": Dense,
 }  # fmt: skip

@@ -62,7 +62,7 @@ def test_several_classes_are_a_dimension_of_their_own():
     ("target", "sentence"),
     [
         (3, "from 0 to 2, the network's classes, got 3"),
-        (-1, "got -1"),
+        (-1, "must be 0 or more, the number of a class, got -1"),
         ([0, 1, 2], "one for each of the 2 images"),
         ([[], []], "of whole numbers"),
         ([0.5, 1.0], "of whole numbers"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from awkward_nets import NETS, draw_weights, drawn_images, drawn_net
+from awkward_nets import NETS, Applied, draw_weights, drawn_images, drawn_net
 from numpy.testing import assert_allclose
 from oracles import layer_graph
 from oracles import lrp as oracle
@@ -255,12 +255,8 @@ def test_networks_with_other_activations_and_products_are_refused(build: Callabl
     ("function", "name"), [(F.gelu, "gelu"), (torch.sigmoid, "sigmoid"), (lambda x: x * F.relu(x), "mul")]
 )
 def test_functions_without_a_rule_are_refused_by_name(function: Callable[[Tensor], Tensor], name: str) -> None:
-    class Net(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return function(x).mean((2, 3))
-
     with pytest.raises(AttributionError, match=f"has none for {name}; choose"):
-        LRP()(Net(), torch.rand(1, 3, 4, 4), 0)
+        LRP()(Applied(function), torch.rand(1, 3, 4, 4), 0)
 
 
 def test_options_that_do_not_belong_together_are_refused() -> None:

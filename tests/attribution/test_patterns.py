@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -190,7 +192,7 @@ def test_patterns_come_back_from_their_file_and_are_refused_with_other_weights(t
 
     assert (loaded.estimator, loaded.weights) == (fitted.estimator, fitted.weights)
     assert all(torch.equal(a, b) for a, b in zip(loaded.tensors, fitted.tensors, strict=True))
-    with pytest.raises(AttributionError, match="patterns of other weights"):
+    with pytest.raises(AttributionError, match="of the network's own weights"):
         Patterns.load(tmp_path / "patterns.safetensors", drawn_net("residual", seed=1))
 
 
@@ -203,8 +205,15 @@ def test_what_is_no_file_of_patterns_is_refused(tmp_path):
 
 def test_patterns_of_another_network_and_bad_arguments_are_refused():
     fitted = Patterns.fit(drawn_net("residual"), [drawn_images(6)])
+    for other in (drawn_net("functional"), drawn_net("residual", seed=1)):
+        with pytest.raises(AttributionError, match="of the network's own weights"):
+            PatternNet(patterns=fitted)(other, drawn_images(1), 0)
     with pytest.raises(AttributionError, match="has no pattern of its shape"):
-        PatternNet(patterns=fitted)(drawn_net("functional"), drawn_images(1), 0)
+        PatternNet(patterns=replace(fitted, tensors=fitted.tensors[:1]))(drawn_net("residual"), drawn_images(1), 0)
+    with pytest.raises(AttributionError, match="must be finite"):
+        Patterns.fit(drawn_net("residual"), [drawn_images(2) / 0])
+    with pytest.raises(AttributionError, match='have them under "image", got dict'):
+        Patterns.fit(drawn_net("residual"), [{"pixels": drawn_images(2)}])
     with pytest.raises(AttributionError, match="got none"):
         Patterns.fit(drawn_net("residual"), [])
     with pytest.raises(AttributionError, match="got 'best'"):

@@ -5,7 +5,8 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-import wandb
-import yaml
+from changed_runs import Drawn, configure, logged_by_wandb, with_wandb, without_pictures
 from drawn_fruit import CLASSES, IMAGES, SIDE, draw_fruit
 from PIL import Image
 from safetensors import safe_open
 from test_commands import command, fails, fit
-from test_sweeps import records
 from test_tree_command import LEARNING
 
 from interpretable import load_run
@@ -47,30 +46,12 @@ QUICK = ("--methods", "saliency")
 TRAINED = [*LEARNING, "--trainer.max_epochs=1", "--model.num_classes=3", "--test_after_fit=false"]
 
 
-class Drawn:
-    """The sheets that were drawn, by their file names; the files are of a word."""
-
-    def __init__(self) -> None:
-        self.sheets: dict[str, AttributionSheet] = {}
-
-    def draw(self, sheet: AttributionSheet, path: Path) -> None:
-        self.sheets[path.name] = sheet
-        path.write_bytes(b"drawn")
-
-
-@contextmanager
-def quick(drawn: Drawn) -> Iterator[None]:
-    """Without drawing, which takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        patch.setattr(attribution_pictures, "draw_attributions", drawn.draw)
-        yield
+quick = partial(without_pictures, "attribution", attribution_pictures, "draw_attributions")
 
 
 @pytest.fixture(autouse=True)
 def drawn() -> Iterator[Drawn]:
-    found = Drawn()
-    with quick(found):
+    with quick() as found:
         yield found
 
 
@@ -95,11 +76,10 @@ class Explained(NamedTuple):
 def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Explained:
     """The run with a few images explained, what was printed, and what the sheet shows."""
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("built") / "run"))
-    found = Drawn()
-    with quick(found), redirect_stdout(io.StringIO()) as printed:
+    with quick() as found, redirect_stdout(io.StringIO()) as printed:
         assert command("attribute", run, "--methods", "deep_lift,grad_cam", "--methods", "guided_backprop") == 0
-    assert list(found.sheets) == ["sheet.png"]
-    return Explained(run, printed.getvalue(), found.sheets["sheet.png"])
+    assert list(found.views) == ["sheet.png"]
+    return Explained(run, printed.getvalue(), found.views["sheet.png"])
 
 
 @pytest.fixture
@@ -282,7 +262,7 @@ def test_an_image_file_is_seen_as_the_same_image_of_the_split_is(run, fruit, dra
     torch.testing.assert_close(tensors["saliency"][0], tensors["saliency"][1])
     assert about["names"] == [file.name, "test 3"]
     assert about["labels"] == ["", APPLE]
-    assert [row.label for row in drawn.sheets["sheet.png"].rows] == ["", APPLE]
+    assert [row.label for row in drawn.views["sheet.png"].rows] == ["", APPLE]
 
 
 def test_images_of_a_folder_come_by_name_and_are_resized_as_the_run_does(run, tmp_path):
@@ -325,7 +305,7 @@ def test_the_class_that_is_explained_is_the_predicted_one_the_label_or_one_by_na
 def test_methods_are_given_one_by_one_or_by_commas_and_each_is_done_once(run, drawn):
     words = ("--methods", "saliency, gradient_times_input", "--methods", "saliency", "--methods", "part_filters")
     assert command("attribute", run, *words, "--images", 1, "--batch-size", 2) == 0
-    assert drawn.sheets["sheet.png"].columns == ("part filters", "saliency", "gradient × input")
+    assert drawn.views["sheet.png"].columns == ("part filters", "saliency", "gradient × input")
     tensors = arrays(run).tensors
     torch.testing.assert_close(tensors["gradient_times_input"], tensors["saliency"] * tensors["images"])
 
@@ -355,7 +335,7 @@ def test_a_method_that_refuses_the_network_is_left_out_with_its_sentence(run, mo
     refuse(monkeypatch)
     assert command("attribute", run, "--methods", "cam,saliency", "--images", 1) == 0
     assert "cam is left out: CAM is for networks with another head." in capsys.readouterr().out.splitlines()
-    assert drawn.sheets["sheet.png"].columns == ("part filters", "saliency")
+    assert drawn.views["sheet.png"].columns == ("part filters", "saliency")
     assert set(arrays(run).tensors) >= {"part_filters", "saliency"}
     assert "cam" not in arrays(run).tensors
 
@@ -378,9 +358,9 @@ def plain(fruit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_network_without_part_layers_has_no_column_of_them_unless_it_is_asked_for(plain, capsys, drawn):
     assert methods_of(load_run(plain), ()) == USUAL
     assert command("attribute", plain, "--methods", "grad_cam", "--images", 1) == 0
-    assert drawn.sheets["sheet.png"].columns == ("Grad-CAM",)
-    assert drawn.sheets["sheet.png"].notes == ""
-    assert drawn.sheets["sheet.png"].rows[0].attributions[0].values.shape == (SIDE, SIDE)
+    assert drawn.views["sheet.png"].columns == ("Grad-CAM",)
+    assert drawn.views["sheet.png"].notes == ""
+    assert drawn.views["sheet.png"].rows[0].attributions[0].values.shape == (SIDE, SIDE)
     line = fails(capsys, "attribute", plain, "--methods", "part_filters", "--images", 1)
     assert "part_filters explains networks with part layers" in line
 
@@ -426,7 +406,7 @@ def test_a_second_call_takes_the_place_of_the_first(run, monkeypatch, drawn):
     many = [word for number in range(5) for word in ("--images", number)]
     assert command("attribute", run, *QUICK, *many) == 0
     assert set(everything(run)) == {"attributions.safetensors", "sheet.png", "sheet_2.png", "sheet_3.png"}
-    named = [[row.name for row in drawn.sheets[f"sheet{page}.png"].rows] for page in ("", "_2", "_3")]
+    named = [[row.name for row in drawn.views[f"sheet{page}.png"].rows] for page in ("", "_2", "_3")]
     assert named == [["test 0", "test 1"], ["test 2", "test 3"], ["test 4"]]
     assert command("attribute", run, "--methods", "gradient_times_input", "--images", 7) == 0
     assert set(everything(run)) == {"attributions.safetensors", "sheet.png"}
@@ -473,9 +453,7 @@ def test_a_run_without_test_images_says_so(run, fruit, tmp_path, capsys):
     data = Path(shutil.copytree(fruit, tmp_path / "data"))
     lines = (data / "annotations.csv").read_text().splitlines()
     (data / "annotations.csv").write_text("\n".join(line for line in lines if ",test," not in line))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["data"]["root"] = str(data)
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    configure(run, "data", root=str(data))
     assert "test" in fails(capsys, "attribute", run)
     assert not (run / "attribution").exists()
 
@@ -504,18 +482,11 @@ def test_of_a_binary_run_the_background_has_no_logit(binary, capsys):
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
 def test_the_attributions_are_an_artifact_of_the_run_where_wandb_is_its_logger(trained, tmp_path, capsys):
-    run = Path(shutil.copytree(trained, tmp_path / "runs" / "fruit" / "abc123"))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["trainer"]["logger"] = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "fruit", "save_dir": str(tmp_path / "runs")},
-    }
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    run = with_wandb(trained, tmp_path)
     assert command("attribute", run, *QUICK, "--images", 1) == 0
     assert "W&B: logged as an artifact of the run" in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*-abc123")
-    wandb.teardown()
-    (artifact,) = [one.artifact for one in records(folder) if one.HasField("artifact")]
+    found, _ = logged_by_wandb(tmp_path)
+    (artifact,) = [one.artifact for one in found if one.HasField("artifact")]
     assert (artifact.type, artifact.name) == ("attribution", "attribution-abc123")
     staged = {entry.path: Path(entry.local_path).read_bytes() for entry in artifact.manifest.contents}
     assert staged == {f"attribution/{name}": content for name, content in everything(run).items()}

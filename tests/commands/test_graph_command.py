@@ -1,6 +1,5 @@
 """`interpretable graph` on a tiny run: what it writes, what it keeps, and what it refuses."""
 
-import csv
 import io
 import json
 import math
@@ -15,13 +14,11 @@ import networkx
 import numpy as np
 import pytest
 import torch
-import wandb
-import yaml
+from changed_runs import configure, logged_by_wandb, on_other_data, with_wandb
 from drawn_fruit import CLASSES, IMAGES, PARTS, SIDE, draw_fruit, draw_fruit_without_parts
 from oracles import location_instability, part_purity
 from rich.cells import cell_len
 from test_commands import command, fails, files, fit
-from test_sweeps import records
 from test_tree_command import LEARNING, rows_of
 
 from interpretable import load_run
@@ -131,30 +128,6 @@ def run(built: Built, tmp_path: Path) -> Path:
 def fresh(trained: Path, tmp_path: Path) -> Path:
     """A copy of the run as training left it."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-def on_other_data(
-    run: Path, root: Path, rename: dict[str, str] | None = None, at_most: dict[tuple[str, str], int] | None = None
-) -> None:
-    """The run on drawn fruit whose classes have other names, or with fewer images of a class and split."""
-    draw_fruit(root)
-    with (root / "annotations.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    left = dict(at_most or {})
-    with (root / "annotations.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        for image, label, split, *others in rows:
-            left[label, split] = left.get((label, split), len(rows)) - 1
-            if left[label, split] >= 0:
-                table.writerow([image, (rename or {}).get(label, label), split, *others])
-    configure(run, root=str(root))
-
-
-def configure(run: Path, **data: Any) -> None:
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["data"] |= data
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 def store_of(run: Path, split: str) -> ActivationStore:
@@ -619,7 +592,7 @@ def test_a_class_with_a_single_image_of_either_split_has_a_graph(fresh, tmp_path
 
 
 def test_images_without_parts_have_graphs_without_measures(fresh, tmp_path, capsys):
-    configure(fresh, root=str(draw_fruit_without_parts(tmp_path / "plain")), dataset="ImageFolder")
+    configure(fresh, "data", root=str(draw_fruit_without_parts(tmp_path / "plain")), dataset="ImageFolder")
     with quick(drawn=PLUM):
         assert command("graph", fresh, *SMALL, "--class", PLUM) == 0
     printed = capsys.readouterr().out
@@ -647,7 +620,7 @@ def test_images_without_parts_have_graphs_without_measures(fresh, tmp_path, caps
     ids=["alike", "chinese", "activations", "markup", "formula"],
 )
 def test_every_class_has_its_own_folder_whatever_its_name(rename, folders, fresh, tmp_path):
-    on_other_data(fresh, tmp_path / "data", rename)
+    on_other_data(fresh, tmp_path / "data", rename=rename)
     words = [word for name in rename.values() for word in ("--class", name)]
     assert command("graph", fresh, *SMALL, *words) == 0
     written = {path.parent for path in (fresh / "graph").glob("*/graph.json")}
@@ -700,19 +673,10 @@ def test_graphs_of_a_run_below_a_folder_called_activations_are_logged_too(run, t
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
 def test_the_graphs_are_an_artifact_of_the_run_where_wandb_is_its_logger(built, tmp_path, capsys):
-    run = Path(shutil.copytree(built.run, tmp_path / "runs" / "fruit" / "abc123"))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["trainer"]["logger"] = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "fruit", "save_dir": str(tmp_path / "runs")},
-    }
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    run = with_wandb(built.run, tmp_path)
     assert command("graph", run, *SMALL, "--class", PLUM) == 0
     assert "W&B: logged as an artifact of the run" in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*-abc123")
-    wandb.teardown()
-    found = records(folder)
-    artifacts = {record.artifact.type: record.artifact for record in found if record.HasField("artifact")}
+    found, artifacts = logged_by_wandb(tmp_path)
     assert artifacts["graph"].name == "graph-abc123"
     staged = {entry.path: Path(entry.local_path) for entry in artifacts["graph"].manifest.contents}
     assert {f"graph/{name}" for name in OF_PLUM} <= staged.keys()

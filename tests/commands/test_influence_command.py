@@ -5,7 +5,8 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-import wandb
-import yaml
+from changed_runs import Drawn, configure, logged_by_wandb, with_wandb, without_pictures
 from data.drawn import write_csv
 from drawn_fruit import CLASSES, IMAGES, SIDE, draw_fruit
 from PIL import Image
 from rich.cells import cell_len
 from test_commands import command, fails, fit
-from test_sweeps import records
 from test_tree_command import LEARNING
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,32 +50,12 @@ WHOLE = {"influence.json", "influence.csv", "influence.png", "self_influence.csv
 ALONE = {"influence.json", "self_influence.csv", "self_influence.png"}
 
 
-class Drawn:
-    """What was handed to the pictures, by their names; they are files of a word."""
-
-    def __init__(self) -> None:
-        self.views: dict[str, tuple[Any, ...]] = {}
-
-    def draw(self, *words: Any) -> None:
-        *view, path = words
-        self.views[path.name.lstrip(".").split(".png")[0]] = tuple(view)
-        path.write_bytes(b"drawn")
-
-
-@contextmanager
-def quick(drawn: Drawn) -> Iterator[None]:
-    """Without what takes the time of the command: the pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        for name in ("draw_influence", "draw_self_influence"):
-            patch.setattr(influence_export, name, drawn.draw)
-        yield
+quick = partial(without_pictures, "influence", influence_export, "draw_influence", "draw_self_influence")
 
 
 @pytest.fixture(autouse=True)
 def drawn() -> Iterator[Drawn]:
-    found = Drawn()
-    with quick(found):
+    with quick() as found:
         yield found
 
 
@@ -108,8 +87,7 @@ class Built(NamedTuple):
 def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The run with the influence on two test images, what was printed, and what pictures show."""
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("built") / "run"))
-    found = Drawn()
-    with quick(found), pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+    with quick() as found, pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setenv("COLUMNS", "80")
         assert command("influence", run, *asking(*QUERIES)) == 0
     return Built(run, printed.getvalue(), found.views)
@@ -323,7 +301,7 @@ def test_without_an_image_it_is_self_influence_alone(run, opened, drawn, capsys)
     assert command("influence", run) == 0
     assert written(run) == ALONE
     assert_itself(table(run, "self_influence"), by_hand(opened)[1])
-    assert set(drawn.views) == {"self_influence"}
+    assert set(drawn.views) == {"self_influence.png"}
     assert record(run).queries == ()
     assert "helpful" not in capsys.readouterr().out
 
@@ -343,7 +321,7 @@ def test_a_file_is_seen_by_the_transforms_of_evaluation_and_has_the_predicted_cl
         assert (row["index"], row["kind"]) == (same["index"], same["kind"])
         assert float(row["influence"]) == pytest.approx(float(same["influence"]), rel=1e-4, abs=1e-12)
     assert rows["large.png"]
-    views = drawn.views["influence"][0]
+    views = drawn.views["influence.png"][0]
     assert np.array_equal(views[0].image, pixels)
     assert [view.name for view in views] == ["photo.png", "test 14", "large.png"]
 
@@ -411,7 +389,7 @@ def test_the_settings_stand_beside_the_tables(built, opened):
 
 
 def test_pictures_show_what_the_tables_say(built):
-    rows, words = built.views["influence"]
+    rows, words = built.views["influence.png"]
     assert "Most helpful" in words.helpful
     assert "Most harmful" in words.harmful
     assert "first-order change of this image's loss if the training image were left out" in words.meaning
@@ -422,7 +400,7 @@ def test_pictures_show_what_the_tables_say(built):
         for rank, image in enumerate(getattr(row, kind), start=1)
     ]
     assert listed == [tuple(row.values())[:-1] for row in table(built.run)]
-    images, title, meaning = built.views["self_influence"]
+    images, title, meaning = built.views["self_influence.png"]
     assert [(image.index, image.influence) for image in images] == [
         (int(row["index"]), float(row["self_influence"])) for row in table(built.run, "self_influence")[:32]
     ]
@@ -432,7 +410,7 @@ def test_pictures_show_what_the_tables_say(built):
 
 
 def test_pictures_show_the_images_themselves(built, opened):
-    rows, _ = built.views["influence"]
+    rows, _ = built.views["influence.png"]
     test, training = (predict_split(opened, split).predict_dataset.data for split in ("test", "train"))
     assert np.array_equal(rows[1].image, test[QUERIES[1]]["image"].permute(1, 2, 0).numpy())
     for shown in (*rows[0].helpful, *rows[0].harmful):
@@ -503,7 +481,7 @@ def test_more_images_than_eight_take_several_sheets_and_fewer_delete_them(run, d
     (run / "influence" / "notes.txt").write_text("mine")
     assert command("influence", run, *asking(*range(18)), "--top", 1) == 0
     assert written(run) == WHOLE | {"influence_2.png", "influence_3.png", "notes.txt"}
-    counts = [len(drawn.views[name][0]) for name in ("influence", "influence_2", "influence_3")]
+    counts = [len(drawn.views[f"{name}.png"][0]) for name in ("influence", "influence_2", "influence_3")]
     assert counts == [8, 8, 2]
     assert command("influence", run, *asking(*range(9)), "--top", 1) == 0
     assert written(run) == WHOLE | {"influence_2.png", "notes.txt"}
@@ -598,17 +576,10 @@ def test_only_what_was_written_now_is_logged(again, monkeypatch):
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
 def test_influence_is_an_artifact_of_the_run_where_wandb_is_its_logger(trained, tmp_path, capsys):
-    run = Path(shutil.copytree(trained, tmp_path / "runs" / "fruit" / "abc123"))
-    logger = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "fruit", "save_dir": str(tmp_path / "runs")},
-    }
-    configure(run, "trainer", logger=logger)
+    run = with_wandb(trained, tmp_path)
     assert command("influence", run, *asking(1)) == 0
     assert "W&B: logged as an artifact of the run" in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*-abc123")
-    wandb.teardown()
-    artifacts = {one.artifact.type: one.artifact for one in records(folder) if one.HasField("artifact")}
+    _, artifacts = logged_by_wandb(tmp_path)
     assert artifacts["influence"].name == "influence-abc123"
     staged = {entry.path: Path(entry.local_path) for entry in artifacts["influence"].manifest.contents}
     assert set(staged) == {f"influence/{name}" for name in WHOLE}
@@ -625,12 +596,6 @@ def test_the_help_names_every_option_and_the_unit(capsys):
         "--device", "--batch-size", "first-order change",
     ):  # fmt: skip
         assert name in text
-
-
-def configure(run: Path, section: str, **values: Any) -> None:
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config[section] |= values
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 def content(path: Path) -> dict[str, Any]:

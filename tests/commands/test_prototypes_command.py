@@ -6,7 +6,8 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-import wandb
-import yaml
+from changed_runs import Drawn, configure, logged_by_wandb, on_other_data, with_wandb, without_pictures
 from data.drawn import draw_part_folder, write_csv
 from drawn_fruit import CLASSES, IMAGES, SIDE, draw_fruit, draw_fruit_without_parts
 from oracles import mmd_critic
@@ -23,7 +23,6 @@ from PIL import Image
 from rich.cells import cell_len
 from sklearn.neighbors import KNeighborsClassifier
 from test_commands import command, fails, files, fit
-from test_sweeps import records
 from test_tree_command import LEARNING
 
 from interpretable import load_run
@@ -55,38 +54,18 @@ FEW = ("--prototypes", "3", "--criticisms", "2")
 SHEETS = {APPLE: "0_apple", BUD: "1_bud_i_leaf", PLUM: "2_plum"}
 
 
-class Drawn:
-    """What was handed to the pictures, by their names below the folder; they are files of a word."""
-
-    def __init__(self) -> None:
-        self.views: dict[str, Any] = {}
-
-    def draw(self, view: Any, path: Path) -> None:
-        folder = "" if path.parent.name == "prototypes" else f"{path.parent.name}/"
-        self.views[f"{folder}{path.name}"] = view
-        path.write_bytes(b"drawn")
-
-
 DRAWERS = {
     name: getattr(prototype_export, name)
     for name in ("draw_sheet", "draw_sheets", "draw_mmd2", "draw_errors", "draw_class_counts")
 }
 
 
-@contextmanager
-def quick(drawn: Drawn) -> Iterator[None]:
-    """Without what takes the time of the command: the pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        for name in DRAWERS:
-            patch.setattr(prototype_export, name, drawn.draw)
-        yield
+quick = partial(without_pictures, "prototypes", prototype_export, *DRAWERS)
 
 
 @pytest.fixture(autouse=True)
 def drawn() -> Iterator[Drawn]:
-    found = Drawn()
-    with quick(found):
+    with quick() as found:
         yield found
 
 
@@ -123,8 +102,7 @@ class Built(NamedTuple):
 def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The run with prototypes of each class and of three filters, what was printed, and what pictures show."""
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("built") / "run"))
-    found = Drawn()
-    with quick(found), pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+    with quick() as found, pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setenv("COLUMNS", "80")
         assert command("prototypes", run, *FEW, "--filters", "3") == 0
     return Built(run, printed.getvalue(), found.views)
@@ -179,32 +157,6 @@ def images_of(run: Path, split: Split = "train", layer: str = TOP) -> Images:
     if store.manifest.data not in _GROUPS:
         _GROUPS[store.manifest.data] = predict_split(load_run(run), split).predict_dataset.groups.numpy()
     return Images(store.layer(layer).peaks[:].numpy(), store.labels.numpy(), _GROUPS[store.manifest.data])
-
-
-def configure(run: Path, **data: Any) -> None:
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["data"] |= data
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-
-
-def on_other_data(
-    run: Path,
-    root: Path,
-    at_most: dict[tuple[str, str], int] | None = None,
-    rename: dict[str, str] | None = None,
-) -> None:
-    """The run on drawn fruit of a photograph each, with fewer images of a class and split, or other names."""
-    draw_fruit(root)
-    with (root / "annotations.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    left = dict(at_most or {})
-    kept = []
-    for image, label, split, *others in rows:
-        left[label, split] = left.get((label, split), len(rows)) - 1
-        if left[label, split] >= 0:
-            kept.append([image, (rename or {}).get(label, label), split, *others])
-    write_csv(root / "annotations.csv", header, kept)
-    configure(run, root=str(root))
 
 
 def change(run: Path, name: str, values: dict[int, float]) -> None:
@@ -947,7 +899,7 @@ def test_a_run_of_several_labels_is_told_in_one_line(run, monkeypatch, capsys):
 
 
 def test_images_without_parts_have_prototypes(run, tmp_path):
-    configure(run, root=str(draw_fruit_without_parts(tmp_path / "plain")), dataset="ImageFolder")
+    configure(run, "data", root=str(draw_fruit_without_parts(tmp_path / "plain")), dataset="ImageFolder")
     found = chosen(run, *FEW)
     images = images_of(run)
     for name, selection in found.items():
@@ -1029,7 +981,7 @@ def test_a_filter_that_sees_the_same_in_all_images_does_not_cost_the_others(run,
         pixels = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
         pixels[48:, 48:] = random.integers(0, 256, (16, 16, 3))
         Image.fromarray(pixels).save(path)
-    configure(run, root=str(tmp_path / "data"))
+    configure(run, "data", root=str(tmp_path / "data"))
     change(run, "part_filters.0.conv.weight", {4: -1e3})
     change(run, "part_filters.0.norm.bias", {4: 1e6})
     for split in ("train", "test"):
@@ -1234,18 +1186,10 @@ def test_only_what_was_written_now_is_logged(again, monkeypatch):
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
 def test_the_prototypes_are_an_artifact_of_the_run_where_wandb_is_its_logger(trained, tmp_path, capsys):
-    run = Path(shutil.copytree(trained, tmp_path / "runs" / "fruit" / "abc123"))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["trainer"]["logger"] = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "fruit", "save_dir": str(tmp_path / "runs")},
-    }
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    run = with_wandb(trained, tmp_path)
     assert command("prototypes", run, *FEW, "--filters", 1) == 0
     assert "W&B: logged as an artifact of the run" in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*-abc123")
-    wandb.teardown()
-    artifacts = {one.artifact.type: one.artifact for one in records(folder) if one.HasField("artifact")}
+    _, artifacts = logged_by_wandb(tmp_path)
     assert artifacts["prototypes"].name == "prototypes-abc123"
     staged = {entry.path: Path(entry.local_path) for entry in artifacts["prototypes"].manifest.contents}
     assert set(staged) == {f"prototypes/{name}" for name in everything(run)}

@@ -15,11 +15,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-import wandb
-import yaml
+from changed_runs import configure, logged_by_wandb, with_wandb
 from drawn_fruit import CLASSES, IMAGES, PARTS, draw_fruit, draw_fruit_without_parts
 from test_commands import command, fails, files, fit
-from test_sweeps import records
 
 from interpretable import load_run
 from interpretable.activations import ActivationStore, weights_digest
@@ -438,19 +436,10 @@ def test_a_class_that_the_network_is_wrong_on_is_left_out_and_the_others_stay(ru
 
 @pytest.mark.usefixtures("everything_of_wandb_here")
 def test_the_trees_are_an_artifact_of_the_run_where_wandb_is_its_logger(built, tmp_path, capsys):
-    run = Path(shutil.copytree(built.run, tmp_path / "runs" / "fruit" / "abc123"))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["trainer"]["logger"] = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "fruit", "save_dir": str(tmp_path / "runs")},
-    }
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    run = with_wandb(built.run, tmp_path)
     assert command("tree", run, "--class", PLUM) == 0
     assert "W&B: logged as an artifact of the run" in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*-abc123")
-    wandb.teardown()
-    found = records(folder)
-    artifacts = {record.artifact.type: record.artifact for record in found if record.HasField("artifact")}
+    found, artifacts = logged_by_wandb(tmp_path)
     assert artifacts["tree"].name == "tree-abc123"
     staged = {entry.path: Path(entry.local_path) for entry in artifacts["tree"].manifest.contents}
     assert {"tree/tree.json", "tree/tree.html", "tree/levels.csv", "tree/0_plum.svg"} <= staged.keys()
@@ -488,9 +477,7 @@ def binary(fruit: Path) -> Path:
 
 
 def test_a_run_without_parts_has_trees_of_filters(run, tmp_path):
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["data"] |= {"root": str(draw_fruit_without_parts(tmp_path / "plain")), "dataset": "ImageFolder"}
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    configure(run, "data", root=str(draw_fruit_without_parts(tmp_path / "plain")), dataset="ImageFolder")
     assert command("tree", run, "--class", PLUM) == 0
     text = (run / "tree" / "tree.txt").read_text()
     assert "    filters: filter " in text

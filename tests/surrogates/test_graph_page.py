@@ -42,7 +42,7 @@ from interpretable.surrogates.export.graph_page import write_graph_page
 from interpretable.surrogates.export.graph_page_data import TOP_IMAGES, graph_data, top_images
 from interpretable.surrogates.export.graph_view import GraphView, LayerView
 from interpretable.surrogates.export.html_file import as_json
-from interpretable.surrogates.export.words import one_line
+from interpretable.words import one_line
 
 FIRES = 0.5
 LARGE_NODES, LARGE_IMAGES = 5000, 100

@@ -16,7 +16,7 @@ from surrogates.drawn_trees import (
 
 from interpretable.surrogates.export.dot import tree_dot
 from interpretable.surrogates.export.review_tree import Bar, ReviewNode, ReviewTree
-from interpretable.surrogates.export.words import one_line, shortened, signed
+from interpretable.words import one_line, shortened, signed
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'
 ATTRIBUTES = rf"\[\w+=(?:[\w.]+|{STRING})(?:, \w+=(?:[\w.]+|{STRING}))*\]"

@@ -47,7 +47,7 @@ from interpretable.surrogates.export.review_tree import (
     ReviewNode,
     ReviewTree,
 )
-from interpretable.surrogates.export.words import one_line
+from interpretable.words import one_line
 
 MINUS = "\u2212"
 

@@ -16,8 +16,7 @@ from interpretable.surrogates.export.box import NEGATIVE, POSITIVE
 from interpretable.surrogates.export.layout import arrange, select
 from interpretable.surrogates.export.levels import draw_levels, levels_figure
 from interpretable.surrogates.export.picture import draw_tree, tree_figure
-from interpretable.surrogates.export.review_tree import Bar, ReviewNode, ReviewTree
-from interpretable.surrogates.export.words import numbers_below
+from interpretable.surrogates.export.review_tree import Bar, ReviewNode, ReviewTree, numbers_below
 
 LONG = "a very long name that nobody would want to read on a picture " * 5
 

@@ -16,9 +16,9 @@ from surrogates.drawn_trees import (
     wide_document,
 )
 
-from interpretable.surrogates.export.review_tree import Bar, ReviewDocument, ReviewNode, ReviewTree
+from interpretable.surrogates.export.review_tree import Bar, ReviewDocument, ReviewNode, ReviewTree, numbers_below
 from interpretable.surrogates.export.text import INDENTED, tree_text
-from interpretable.surrogates.export.words import counted, numbers_below, one_line, quoted, shortened, signed
+from interpretable.words import counted, one_line, quoted, shortened, signed
 
 NODE = re.compile(r"^((?:\|  )*)(?:…\(depth (\d+)\) )?- (.*)$")
 

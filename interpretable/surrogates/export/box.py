@@ -1,29 +1,20 @@
-"""The box of a node in a picture, and text that fits its room whatever it says; all lengths in inches."""
+"""The box of a node in a picture; all lengths in inches."""
 
-from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 
 from interpretable.figures import COLOURS
-from interpretable.surrogates.export.review_tree import Bar, ReviewNode
-from interpretable.surrogates.export.words import counted, one_line, shortened, signed, strongest
+from interpretable.picture_page import QUIET, width_of, write
+from interpretable.surrogates.export.review_tree import Bar, ReviewNode, strongest
+from interpretable.words import counted, signed
 
 POSITIVE, NEGATIVE = COLOURS["train"], COLOURS["val"]
-QUIET = "0.4"
-"""Grey of what is read second."""
 
 BOX = 2.7
 """Width of every box."""
-
-_FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture is the same everywhere."""
 
 _PAD, _LINE, _NAME, _VALUE = 0.1, 0.17, 1.1, 0.62
 THUMBNAIL, THUMBNAILS = 0.58, 4
@@ -67,7 +58,7 @@ def draw_box(
     y += _PAD + 0.13
     left, right, room = x + _PAD, x + BOX - _PAD, BOX - 2 * _PAD
     images_text = write(axis, (right, y), counted(node.images, "image"), 1.0, 7.5, color=QUIET, ha="right")
-    write(axis, (left, y), node.title, room - _room_of(images_text) - 0.1, 9, weight="bold")
+    write(axis, (left, y), node.title, room - width_of(images_text) - 0.1, 9, weight="bold")
     y += 0.03
     if node.facts:
         y += _LINE
@@ -81,33 +72,6 @@ def draw_box(
     if images is not None:
         for place, example in enumerate(node.examples[:THUMBNAILS]):
             draw_thumbnail(axis, left + place * (THUMBNAIL + 0.05), y + 0.1, images(example))
-
-
-def write(axis: Axes, at: tuple[float, float], text: str, room: float, size: float, **style: Any) -> Text:
-    """Writes a line with its baseline at a point, shortened to its room; nothing in it is markup."""
-    font = FontProperties(
-        family=_FONT, size=size, weight=style.pop("weight", "normal"), style=style.pop("style", "normal")
-    )
-    line = drawable(text)
-    if _width(line, font) > room:
-        fits = bisect_right(range(2, len(line)), room, key=lambda length: _width(shortened(line, length), font))
-        line = shortened(line, 1 + max(1, fits))
-    return axis.text(*at, line, fontproperties=font, parse_math=False, **style)
-
-
-def drawable(text: str) -> str:
-    """A text on one line, with a square for each character that the font lacks, which matplotlib would warn of."""
-    glyphs = get_font(findfont(FontProperties(family=_FONT)))
-    return "".join(c if glyphs.get_char_index(ord(c)) else "\N{WHITE SQUARE}" for c in one_line(text))
-
-
-def _width(line: str, font: FontProperties) -> float:
-    width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
-    return 1.03 * float(width) / 72  # on pixels, letters take up to 3 % more
-
-
-def _room_of(text: Text) -> float:
-    return _width(text.get_text(), text.get_fontproperties())
 
 
 def _draw_bar(axis: Axes, left: float, right: float, y: float, bar: Bar, ends: tuple[float, float]) -> None:

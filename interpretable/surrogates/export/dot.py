@@ -1,7 +1,7 @@
 """Trees in Graphviz' language; that program is not needed to write it."""
 
-from interpretable.surrogates.export.review_tree import ReviewNode, ReviewTree
-from interpretable.surrogates.export.words import counted, one_line, shortened, signed, strongest
+from interpretable.surrogates.export.review_tree import ReviewNode, ReviewTree, strongest
+from interpretable.words import counted, one_line, shortened, signed
 
 _LENGTH = 60
 """Characters of a line at most, for the boxes to stay readable."""

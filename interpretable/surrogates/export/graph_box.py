@@ -7,7 +7,8 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from interpretable.surrogates.export.box import BOX, QUIET, THUMBNAIL, THUMBNAILS, draw_thumbnail, write
+from interpretable.picture_page import QUIET, write
+from interpretable.surrogates.export.box import BOX, THUMBNAIL, THUMBNAILS, draw_thumbnail
 from interpretable.surrogates.export.graph_view import GraphView, LayerView
 
 _PAD, _TEXT, _LINE, _GAP = 0.1, 0.38, 0.16, 0.05

@@ -7,9 +7,9 @@ import networkx
 
 from interpretable.errors import SurrogateError
 from interpretable.files import written_atomically
-from interpretable.surrogates.export.words import one_line
 from interpretable.surrogates.graph_records import shortest
 from interpretable.surrogates.node_layer import NodeLayer
+from interpretable.words import one_line
 
 
 def to_networkx(layers: Sequence[NodeLayer], parts: Mapping[str, str] | None = None) -> networkx.DiGraph:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from interpretable.surrogates.export.graph_view import GraphView, LayerView
 from interpretable.surrogates.export.html_file import finite, header_data
-from interpretable.surrogates.export.words import one_line
+from interpretable.words import one_line
 
 TOP_IMAGES = 12
 """Images that a node is shown in at first, those in which it is most active."""

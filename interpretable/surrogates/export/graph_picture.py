@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from interpretable.errors import SurrogateError
 from interpretable.figures import BARS
-from interpretable.surrogates.export.box import BOX, QUIET, write
+from interpretable.picture_page import QUIET, write
+from interpretable.surrogates.export.box import BOX
 from interpretable.surrogates.export.graph_box import HEIGHT, draw_badge, draw_node, patches_of
 from interpretable.surrogates.export.graph_columns import Columns, Edges, Nodes, columns
 from interpretable.surrogates.export.graph_view import GraphView
 from interpretable.surrogates.export.picture import draw_edge, save
-from interpretable.surrogates.export.words import counted
 from interpretable.surrogates.node_layer import FIRES
+from interpretable.words import counted
 
 # Inches
 _MARGIN, _HEAD, _BETWEEN_COLUMNS, _PITCH = 0.3, 1.36, 1.2, HEIGHT + 0.14

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from interpretable.surrogates.export.sprites import Sheet, sprite_sheets
-from interpretable.surrogates.export.words import one_line
+from interpretable.words import one_line
 
 _SOURCES = files("interpretable.surrogates.export") / "html"
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpretable.figures import BARS, STYLES
-from interpretable.surrogates.export.box import QUIET, drawable
+from interpretable.picture_page import QUIET, drawable
 from interpretable.surrogates.export.picture import save
-from interpretable.surrogates.export.words import shortened
+from interpretable.words import shortened
 
 _PANELS = {
     "Prediction error (of the scores' spread)": "prediction_error",

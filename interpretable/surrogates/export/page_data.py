@@ -5,7 +5,7 @@ from typing import Any
 
 from interpretable.surrogates.export.html_file import finite, header_data, lines
 from interpretable.surrogates.export.review_tree import Bar, ParsePath, ReviewDocument, ReviewNode, ReviewTree
-from interpretable.surrogates.export.words import one_line
+from interpretable.words import one_line
 
 
 class Names:

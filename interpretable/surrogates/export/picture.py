@@ -12,10 +12,11 @@ from matplotlib.path import Path as Curve
 
 from interpretable.errors import SurrogateError
 from interpretable.files import written_atomically
-from interpretable.surrogates.export.box import BOX, NEGATIVE, POSITIVE, QUIET, box_height, draw_box, write
+from interpretable.picture_page import QUIET, write
+from interpretable.surrogates.export.box import BOX, NEGATIVE, POSITIVE, box_height, draw_box
 from interpretable.surrogates.export.layout import Places, Shown, arrange, select
-from interpretable.surrogates.export.review_tree import ROOT, ReviewTree
-from interpretable.surrogates.export.words import counted, numbers_below, strongest
+from interpretable.surrogates.export.review_tree import ROOT, ReviewTree, numbers_below, strongest
+from interpretable.words import counted
 
 # Inches
 _MARGIN, _HEAD, _BETWEEN_COLUMNS, _BETWEEN_BOXES, _REST = 0.3, 0.9, 0.85, 0.14, 0.26

@@ -7,6 +7,9 @@ from typing import NamedTuple
 ROOT = 0
 """Number of every tree's root."""
 
+STRONGEST = 3
+"""Contributions that stand beside a node."""
+
 
 class Bar(NamedTuple):
     """A contribution by name: of a filter, or of a part."""
@@ -97,3 +100,16 @@ class ReviewDocument:
     trees: tuple[ReviewTree, ...]
     tables: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """Tables by their title, the first row the columns' names."""
+
+
+def strongest(node: ReviewNode) -> tuple[Bar, ...]:
+    """The contributions that stand for a node: of its parts where they are known, otherwise of its filters."""
+    return (node.parts or node.contributions)[:STRONGEST]
+
+
+def numbers_below(tree: ReviewTree) -> dict[int, int]:
+    """How many nodes are below each node."""
+    below: dict[int, int] = {}
+    for number, _ in reversed(tree.preorder()):
+        below[number] = sum(1 + below[child] for child in tree.nodes[number].children)
+    return below

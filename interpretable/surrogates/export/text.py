@@ -3,8 +3,15 @@
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from interpretable.surrogates.export.review_tree import Bar, ReviewDocument, ReviewNode, ReviewTree
-from interpretable.surrogates.export.words import STRONGEST, counted, numbers_below, quoted, signed
+from interpretable.surrogates.export.review_tree import (
+    STRONGEST,
+    Bar,
+    ReviewDocument,
+    ReviewNode,
+    ReviewTree,
+    numbers_below,
+)
+from interpretable.words import counted, quoted, signed
 
 INDENTED = 12
 """Levels drawn by indentation; a deeper node says its depth instead."""

@@ -1,11 +1,6 @@
-"""Names and numbers as every export writes them: a name from the data never breaks its line."""
+"""Names and numbers as pictures, pages and texts write them: a name from the data never breaks its line."""
 
 import re
-
-from interpretable.surrogates.export.review_tree import Bar, ReviewNode, ReviewTree
-
-STRONGEST = 3
-"""Contributions that stand beside a node."""
 
 _AMBIGUOUS = re.compile(r'^$|^ | $|  |: |["\\]')
 
@@ -38,16 +33,3 @@ def signed(value: float) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 image``, ``2 images``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def strongest(node: ReviewNode) -> tuple[Bar, ...]:
-    """The contributions that stand for a node: of its parts where they are known, otherwise of its filters."""
-    return (node.parts or node.contributions)[:STRONGEST]
-
-
-def numbers_below(tree: ReviewTree) -> dict[int, int]:
-    """How many nodes are below each node."""
-    below: dict[int, int] = {}
-    for number, _ in reversed(tree.preorder()):
-        below[number] = sum(1 + below[child] for child in tree.nodes[number].children)
-    return below
