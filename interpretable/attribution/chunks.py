@@ -6,12 +6,10 @@ from typing import TypeVar
 import torch
 
 from interpretable.errors import AttributionError
+from interpretable.passes import examples_at_once
 from interpretable.progress import Track, untracked
 
 Result = TypeVar("Result")
-
-# On a CPU more examples in a pass are slower, since their maps leave the caches.
-_ON_CPU, _ON_OTHERS = 16, 64
 
 
 def chunk_size(batch_size: int | None, device: torch.device) -> int:
@@ -21,7 +19,7 @@ def chunk_size(batch_size: int | None, device: torch.device) -> int:
         AttributionError: Fewer than one is asked for.
     """
     if batch_size is None:
-        return _ON_CPU if device.type == "cpu" else _ON_OTHERS
+        return examples_at_once(device)
     if batch_size < 1:
         raise AttributionError(f"batch_size must be 1 or more, got {batch_size}.")
     return batch_size

@@ -39,9 +39,8 @@ class GradCAM(Method):
         def class_maps(chunk: slice) -> Tensor:
             maps, logits = maps_and_logits(network, images[chunk], layer)
             columns = []
-            for column in torch.split(
-                classes[chunk], 1, dim=1
-            ):  # one class's gradients at a time, which are as large as maps
+            # One class's gradients at a time, which are as large as the maps.
+            for column in torch.split(classes[chunk], 1, dim=1):
                 gradients = vector_jacobian_products(logits, maps, column, retain_graph=True)[:, 0]
                 columns.append(torch.einsum("bc,bchw->bhw", gradients.mean((-2, -1)), maps.detach()))
             return torch.stack(columns, 1)[:, :, None]

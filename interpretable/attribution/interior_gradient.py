@@ -45,7 +45,7 @@ class InteriorGradient(ExplainingMethod[InteriorGradientCurves]):
         alpha: From 0, the baseline, to 1, the image, where it is the saliency. A quarter of the way by default.
         baseline: x₀: a number, one image, or an image for each; zeros if omitted, the mean colour where images are
             normalised.
-        steps: Steps S of the curves, which take S + 1 forward and backward passes for each image.
+        steps: Steps S of the curves, which take S + 1 forward and backward passes for each image, beside that at α.
         batch_size: Points in a forward pass; chosen by the device if omitted.
         track: Shows how far it is, in points.
 

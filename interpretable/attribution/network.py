@@ -1,29 +1,27 @@
 """A network as attribution methods see it: differentiable in its images, and left as it was."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from interpretable.errors import AttributionError
-from interpretable.frozen import frozen
-from interpretable.uncompiled import uncompiled, without_compilation
+from interpretable.passes import Passes, checked_logits, differentiable
+from interpretable.uncompiled import without_compilation
 
 
 class Network:
     """A classifier as a function from images (N, C, H, W) to logits (N, K), within a block of `explained`."""
 
-    def __init__(self, module: nn.Module, run: Callable[[Tensor], Any]) -> None:
+    def __init__(self, module: nn.Module, passes: Passes) -> None:
         self.module = module
         """The network itself, uncompiled, for hooks."""
-        self._run = run
-        weight = next((value for value in module.parameters() if value.is_floating_point()), torch.empty(0))
-        self.device = weight.device
-        self.dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.device = passes.device
+        self.dtype = passes.dtype
         """Type of its images, weights and logits: that of the weights, float32 for halves."""
+        self._run = passes.run
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, K), whose gradient flows to the images alone.
@@ -31,23 +29,12 @@ class Network:
         Raises:
             AttributionError: The network gives something else.
         """
-        logits = self._run(images)
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-            found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise AttributionError(
-                f"A network must give logits (images, classes) for {len(images)} images, got {found}; wrap it in a "
-                "module that gives its logits alone."
-            )
-        return logits
+        return checked_logits(self._run(images), len(images), AttributionError)
 
 
 @contextmanager
 def explained(model: nn.Module) -> Iterator[Network]:
-    """The network as a differentiable function of its images, whatever the caller is in.
-
-    Within the block gradients are on, outside of any inference mode or autocast, and the network is in evaluation
-    mode, uncompiled and in float32 at least. After it everything is as it was: weights, buffers, gradients, modes,
-    and the random state.
+    """The network as a function of its images that is differentiable and left as it was, see `differentiable`.
 
     Args:
         model: Maps images (N, C, H, W) to logits (N, K).
@@ -58,16 +45,14 @@ def explained(model: nn.Module) -> Iterator[Network]:
     module = without_compilation(model)
     module = module.module if isinstance(module, nn.DataParallel) else module
     _check(module)
-    with torch.inference_mode(False), torch.enable_grad(), uncompiled(), frozen(module, torch.float32) as run:
-        network = Network(module, run)
-        with torch.autocast(network.device.type, enabled=False):
-            try:
-                yield network
-            except CheckpointError as error:
-                raise AttributionError(
-                    "A network that computes layers again in its backward pass (torch.utils.checkpoint) cannot be "
-                    "explained by this method; turn that off, such as by memory_efficient=False."
-                ) from error
+    with differentiable(module) as passes:
+        try:
+            yield Network(module, passes)
+        except CheckpointError as error:
+            raise AttributionError(
+                "A network that computes layers again in its backward pass (torch.utils.checkpoint) cannot be "
+                "explained by this method; turn that off, such as by memory_efficient=False."
+            ) from error
 
 
 def _check(module: nn.Module) -> None:

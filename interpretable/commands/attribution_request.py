@@ -2,15 +2,14 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from interpretable.attribution import METHODS
 from interpretable.commands.attribution_images import ExplainedImages, explained_images
-from interpretable.commands.stores import predict_split
-from interpretable.data.splits import Split
+from interpretable.commands.stores import checked_split, predict_split
 from interpretable.errors import ConfigurationError
 from interpretable.exemplars.critic_arguments import place
 from interpretable.runs import Run
@@ -49,8 +48,7 @@ def checked_words(asked: Asked) -> Asked:
         ConfigurationError: A word of the command line is none that is known.
         ExemplarError: This machine has no such device.
     """
-    if asked.split not in get_args(Split):
-        raise ConfigurationError(f"--split must be {', '.join(get_args(Split))}, got {asked.split!r}.")
+    checked_split(asked.split)
     methods = dict.fromkeys(name.strip() for names in asked.methods for name in names.split(","))
     for name in methods:
         if name not in METHODS:
@@ -69,7 +67,7 @@ def checked_request(run: Run, asked: Asked) -> Request:
         ConfigurationError: There is no such image or class, or an image has no label, or several.
         DataError: A file is no image, or the run has no such split.
     """
-    split = cast(Split, asked.split)
+    split = checked_split(asked.split)
     names = predict_split(run, split).predict_dataset.data.classes
     # The one output of a binary run is that of its category.
     classes = names[1:] if run.model.task == "binary" else names

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from interpretable.commands.attribution_images import OF_A_FILE, explained_images
 from interpretable.commands.influence_batches import TrainingImages, logits_of
 from interpretable.commands.influence_checkpoints import Checkpoint, checkpoints_of, weighted
-from interpretable.commands.stores import predict_split
-from interpretable.data.splits import Split
+from interpretable.commands.stores import checked_split, predict_split
 from interpretable.errors import ConfigurationError
 from interpretable.exemplars.critic_arguments import place
 from interpretable.influence.labelled_images import LabelledImages
@@ -99,8 +98,7 @@ def check_words(asked: Asked) -> None:
         ConfigurationError: They do.
         ExemplarError: This machine has no such device.
     """
-    if asked.split not in get_args(Split):
-        raise ConfigurationError(f"--split must be {', '.join(get_args(Split))}, got {asked.split!r}.")
+    checked_split(asked.split)
     if asked.method not in get_args(InfluenceMethod):
         raise ConfigurationError(f"--method must be {', '.join(get_args(InfluenceMethod))}, got {asked.method!r}.")
     if asked.damping is not None and asked.method == "trac_in":
@@ -134,7 +132,7 @@ def asked_images(run: Run, asked: Asked) -> Queries | None:
     """
     if not asked.images:
         return None
-    split = cast(Split, asked.split)
+    split = checked_split(asked.split)
     classes = predict_split(run, split).predict_dataset.data.classes
     if asked.label is not None and asked.label not in classes:
         raise ConfigurationError(f"--label must be one of the classes {', '.join(classes)}, got {asked.label!r}.")

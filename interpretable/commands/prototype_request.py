@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from interpretable.activations import ActivationStore, weights_digest
 from interpretable.activations.batches import as_weights
 from interpretable.activations.recording import describe_layers, recording_of
 from interpretable.commands.prototype_features import layer_below
-from interpretable.commands.stores import predict_split, store_folder
+from interpretable.commands.stores import checked_split, predict_split, store_folder
 from interpretable.data.splits import Split
 from interpretable.errors import ConfigurationError, StoreError
 from interpretable.exemplars.critic_arguments import place
@@ -44,8 +44,7 @@ def checked_settings(asked: Asked, parameters: Mapping[str, Any]) -> dict[str, A
         ConfigurationError: A word of the command line is none that is known.
         ExemplarError: This machine has no such device.
     """
-    if asked.split not in get_args(Split):
-        raise ConfigurationError(f"--split must be {', '.join(get_args(Split))}, got {asked.split!r}.")
+    checked_split(asked.split)
     if parameters["local"] and not asked.together:
         raise ConfigurationError("--local is of one choice among several classes; add --together, or leave it out.")
     gamma = _word_or_number("--gamma", parameters["gamma"], ("median", "1/d", "cv-1nn"))
@@ -62,7 +61,7 @@ def checked_layer(run: Run, asked: Asked) -> str:
     Raises:
         ConfigurationError: It is not recorded, or lacks a filter that is asked for.
     """
-    split = cast(Split, asked.split)
+    split = checked_split(asked.split)
     recorded = recorded_layers(run, split)
     layer = recorded[-1] if asked.layer is None else asked.layer
     if layer not in recorded:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import cast, get_args
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -23,6 +24,17 @@ from interpretable.runs import Run
 def store_folder(run: Run, split: str) -> Path:
     """Where a run keeps the activations of a split."""
     return run.folder / "activations" / split
+
+
+def checked_split(word: str) -> Split:
+    """The split that a word of the command line names.
+
+    Raises:
+        ConfigurationError: It names none.
+    """
+    if word not in get_args(Split):
+        raise ConfigurationError(f"--split must be {', '.join(get_args(Split))}, got {word!r}.")
+    return cast(Split, word)
 
 
 def predict_split(run: Run, split: Split) -> PartsDataModule:

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from interpretable.errors import InfluenceError
+from interpretable.passes import examples_at_once
 
 LabelledImages = Iterable[tuple[Tensor, Tensor]]
 """Batches of images (N, ...), as the network takes them, and of their classes (N,) int64."""
-
-# On a CPU more images in a pass are slower, since their maps leave the caches.
-_ON_CPU, _ON_OTHERS = 16, 64
 
 
 def in_passes(
@@ -29,7 +27,7 @@ def in_passes(
     Raises:
         InfluenceError: A batch is no pair of finite images and whole-number labels.
     """
-    size = batch_size or (_ON_CPU if device.type == "cpu" else _ON_OTHERS)
+    size = batch_size or examples_at_once(device)
     for batch in batches:
         images, labels = _checked(batch)
         for start in range(0, len(images), size):

@@ -1,6 +1,6 @@
 """Passes of a network in which layers' inputs, and the gradients at their outputs, are read; nothing stays on it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from interpretable.errors import InfluenceError
-from interpretable.frozen import frozen
 from interpretable.influence.layer_positions import Layer, LayerCalls
-from interpretable.uncompiled import uncompiled
+from interpretable.passes import Passes, checked_logits, differentiable
 
 
 class LayerPass(NamedTuple):
@@ -42,12 +41,11 @@ class _Record(NamedTuple):
 class LayerRecorder:
     """What `layer_passes` yields: call it with images (N, ...) to run a pass."""
 
-    def __init__(self, network: nn.Module, run: Callable[[Tensor], Any]) -> None:
-        weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
-        self.device = weight.device
-        self.dtype = torch.promote_types(weight.dtype, torch.float32)
+    def __init__(self, passes: Passes) -> None:
+        self.device = passes.device
+        self.dtype = passes.dtype
         """Type of images, weights and gradients: that of the weights, float32 for halves."""
-        self._run = run
+        self._run = passes.run
         self._record: _Record | None = None  # of the pass that runs
 
     def __call__(self, images: Tensor) -> LayerPass:
@@ -59,15 +57,9 @@ class LayerRecorder:
         """
         record = self._record = _Record(len(images), {}, {})
         try:
-            logits = self._run(images)
+            logits = checked_logits(self._run(images), len(images), InfluenceError)
         finally:
             self._record = None
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-            found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise InfluenceError(
-                f"A network must give logits (images, classes) for {len(images)} images, got {found}; wrap it in a "
-                "module that gives its logits alone."
-            )
         if not bool(torch.isfinite(logits).all()):
             raise InfluenceError("The network's logits must be finite, got NaN or infinite ones; check its weights.")
         if not logits.requires_grad:
@@ -96,22 +88,16 @@ class LayerRecorder:
 
 @contextmanager
 def layer_passes(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[LayerRecorder]:
-    """The network as a function of images that reads its layers, whatever the caller is in.
+    """The network as a function of images that reads its layers, and is left as it was, see `differentiable`.
 
-    Within the block gradients are on, outside of any inference mode or autocast, and the network is in evaluation
-    mode, uncompiled and in float32 at least; below the first of the layers it keeps no graph. After it everything is as
-    it was: weights, buffers, gradients, hooks, modes and the random state.
+    Below the first of the layers it keeps no graph. Hooks too are as before when the block ends.
 
     Args:
         network: Maps images to logits (N, K); itself, not what a compilation made of it.
         layers: What to read, by name.
     """
     with ExitStack() as scope:
-        scope.enter_context(torch.inference_mode(False))
-        scope.enter_context(torch.enable_grad())
-        scope.enter_context(uncompiled())
-        recorder = LayerRecorder(network, scope.enter_context(frozen(network, torch.float32)))
-        scope.enter_context(torch.autocast(recorder.device.type, enabled=False))
+        recorder = LayerRecorder(scope.enter_context(differentiable(network)))
         for name, layer in layers.items():
             # Prepended: the layer's own output is read, before any hook that changes it.
             hook = layer.register_forward_hook(partial(recorder.read, name), prepend=True, with_kwargs=True)
